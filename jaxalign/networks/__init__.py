@@ -1,0 +1,1 @@
+"""Flax networks; each call gives the output and the named representations."""

@@ -1,0 +1,1 @@
+"""Exact theory of linear networks: spectral filters, overlap, generalization error, alignment."""
