@@ -1,0 +1,153 @@
+"""The conditional copula entropy, from the ranks of nearest neighbours."""
+
+import functools
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float32
+from numpy.typing import ArrayLike
+
+from jaxalign import checks
+from jaxalign.alignment import inputs
+from jaxalign.alignment.ranks import Ranks, pair_ranks, tie_order
+
+BIN_GROWTH = 1.2
+LARGEST_BIN = 1 / 20
+HISTOGRAM_BINS = 20
+
+
+def conditional_copula_entropy(
+    a: ArrayLike, b: ArrayLike, *, neighbors: int = 1, estimator: str = "log_bins"
+) -> jax.Array:
+    """Conditional copula entropy of B given a vanishing distance in A.
+
+        CCE(A->B) = H(c_B | c_A -> 0) = -∫ p(c) log p(c) dc,
+
+    with p the density, pooled over probes i, of c = r/(N - 1) in [0, 1], where r is the rank among the distances from i
+    in B of the nearest neighbour of i in A. Where that neighbour is tied in B, its mass is spread evenly over the
+    tied ranks; where several points are equally near in A, a fixed pseudorandom one is taken. So a representation that
+    is the same for all probes carries no information.
+
+    Args:
+      a: representation A, shape (N, D_a): one row per probe. Computed in float32.
+      b: representation B of the same probes, shape (N, D_b).
+      neighbors: how many nearest neighbours in A are pooled, 1 to N - 2.
+      estimator: how the entropy is estimated from the N * neighbors ranks: "log_bins" (bins of geometrically growing
+        width, Miller-Madow correction), "vasicek" (spacings) or "histogram" (20 equal bins, no correction; it
+        cannot go below -log 20).
+
+    Returns:
+      Scalar float32, in nats: 0 if independent, negative if aligned (lower means more aligned), -log(N - 1) if
+      identical. NaN if a representation has a value that is not finite.
+
+    Raises:
+      ValueError: if an array is not real and two-dimensional with at least 3 rows, the numbers of rows differ, or an
+        option is not one of those above.
+
+    Reference:
+      Umar & Laio 2026, arXiv:2605.26973.
+    """
+    estimator = checks.choice("estimator", estimator, ESTIMATORS)
+    a, b, neighbors = inputs.pair(a, b, neighbors)
+    return _cce(a, b, neighbors, estimator)
+
+
+@functools.partial(jax.jit, static_argnames=("neighbors", "estimator"))
+def _cce(a: Float32[Array, "n da"], b: Float32[Array, "n db"], neighbors: int, estimator: str) -> Float32[Array, ""]:
+    ranks, finite = pair_ranks(a, b, neighbors)
+    return jnp.where(finite, ESTIMATORS[estimator](ranks), jnp.nan)
+
+
+def log_bins(ranks: Ranks) -> Float32[Array, ""]:
+    """H = -sum_b q_b log(q_b / w_b) over bins of geometrically growing width w_b, with the Miller-Madow term.
+
+    The plug-in entropy of q is low by sum_b Var(q_b) / (2 q_b). With p_ib the mass of sample i in bin b and S
+    independent samples, Var(q_b) = (mean_i p_ib^2 - q_b^2) / S, so the correction is
+    (sum_b mean_i p_ib^2 / q_b - 1) / (2 S). Without ties p_ib is 0 or 1 and the sum counts the occupied bins: the
+    Miller-Madow term; where B is tied throughout, p_ib = q_b does not fluctuate and the correction is 0.
+    """
+    less, _ = ranks
+    edges = log_bin_edges(less.shape[-1])
+    q, squares = _bin_masses(ranks, edges)
+    occupied = q > 0
+    correction = jnp.sum(jnp.where(occupied, squares / jnp.where(occupied, q, 1), 0)) - 1
+    return _binned_entropy(q, edges) + correction / (2 * less.size)
+
+
+def histogram(ranks: Ranks) -> Float32[Array, ""]:
+    """H = -sum_b q_b log(q_b / w) over equal bins; the rank r fills the interval (r - 1, r] / (N - 1)."""
+    edges = np.linspace(0, ranks.less.shape[-1] - 1, HISTOGRAM_BINS + 1)
+    return _binned_entropy(_bin_masses(ranks, edges)[0], edges)
+
+
+def vasicek(ranks: Ranks) -> Float32[Array, ""]:
+    """H = mean_i log(S (x_(i+m) - x_(i-m)) / (g_i m)): spacings of the sorted samples, m = sqrt(S).
+
+    The sample x is drawn by a fixed pseudorandom number from its tied ranks, the rank r filling (r - 1, r] / (N - 1).
+    Near the ends, where the spacing is cut off at the first or last sample, g_i = 1 + (distance to the end)/m
+    instead of 2 (Ebrahimi et al. 1994).
+    """
+    less, equal = (x.reshape(-1) for x in ranks)
+    s = less.size
+    index = jnp.arange(s, dtype=jnp.uint32)
+    uniform = ((tie_order(index, index) >> 8).astype(jnp.float32) + 0.5) * 2.0**-24
+    x = jnp.sort((less + uniform * equal) / (ranks.less.shape[-1] - 1))
+    m = max(1, min(round(math.sqrt(s)), s // 2))
+    i = np.arange(s)
+    spacing = x[np.minimum(i + m, s - 1)] - x[np.maximum(i - m, 0)]
+    g = np.minimum(2, 1 + np.minimum(i, s - 1 - i) / m).astype(np.float32)
+    return jnp.mean(jnp.log(jnp.maximum(spacing, jnp.finfo(jnp.float32).tiny) * (s / m) / g))
+
+
+ESTIMATORS: dict[str, Callable[[Ranks], Array]] = {"log_bins": log_bins, "vasicek": vasicek, "histogram": histogram}
+
+
+def log_bin_edges(n: int) -> np.ndarray:
+    """Edges 0, 1, ..., n - 1 of bins (e_b, e_b+1] over the ranks 1 ... n - 1, with widths max(1, round(1.2^b)).
+
+    No bin is wider than a twentieth of the ranks: the density of aligned representations falls to zero at the
+    largest rank, and one wide bin there costs more than the tolerated 0.005. A last bin of less than half the width
+    due is joined to the one before.
+    """
+    edges, width = [0, 1], 1.0
+    while edges[-1] < n - 1:
+        width = min(width * BIN_GROWTH, (n - 1) * LARGEST_BIN)
+        edges.append(edges[-1] + max(1, round(width)))
+    if len(edges) > 2 and (n - 1 - edges[-2]) < (edges[-1] - edges[-2]) / 2:
+        edges.pop()
+    edges[-1] = n - 1
+    return np.array(edges, dtype=np.float64)
+
+
+def _bin_masses(ranks: Ranks, edges: np.ndarray) -> tuple[Float32[Array, " bins"], Float32[Array, " bins"]]:
+    """Mean over samples of the mass in each bin, and of its square.
+
+    Divided by the sum over bins, not by the constant number of samples: the compiler turns the latter into a product
+    with a rounded reciprocal, and a single full bin would not hold exactly 1.
+    """
+    less, equal = ranks
+    less, equal = less.reshape(-1).astype(jnp.float32), equal.reshape(-1).astype(jnp.float32)
+
+    def masses(bounds: Array) -> tuple[Array, Array]:
+        low, high = bounds
+        overlap = jnp.minimum(less + equal, high) - jnp.maximum(less, low)
+        p = jnp.maximum(overlap, 0) / equal
+        return jnp.sum(p), jnp.sum(p * p)
+
+    sums, squares = lax.map(masses, jnp.asarray(np.stack([edges[:-1], edges[1:]], axis=1), jnp.float32))
+    samples = jnp.sum(sums)
+    return sums / samples, squares / samples
+
+
+def _binned_entropy(q: Float32[Array, " bins"], edges: np.ndarray) -> Float32[Array, ""]:
+    """Relative to the uniform density on (0, n - 1].
+
+    The log widths are rounded from float64, which makes the value of a full first bin the float32 nearest to
+    -log(n - 1).
+    """
+    log_widths = np.log(np.diff(edges) / edges[-1]).astype(np.float32)
+    return -jnp.sum(jnp.where(q > 0, q * (jnp.log(jnp.where(q > 0, q, 1)) - log_widths), 0))

@@ -1,0 +1,187 @@
+"""Ranks, in one representation, of the nearest neighbours found in another: the kernel of all rank-based measures.
+
+Rows are processed in blocks: a block holds the distances from a few probes i to all points j as [representation,
+j, i], so that i fills the vector lanes and every pass over j is element-wise. Nothing is sorted and no N x N matrix
+is stored.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float32, Int, Int32, UInt32
+
+from jaxalign.alignment.distances import all_finite, augment, distance_block, prepare
+
+
+class Ranks(NamedTuple):
+    """Where each neighbour found in A lies among the distances in B.
+
+    In B the neighbour occupies the positions less + 1 ... less + equal, which is one position unless it is tied.
+    """
+
+    less: Int32[Array, "..."]  # points strictly nearer to the probe than the neighbour
+    equal: Int32[Array, "..."]  # points at the neighbour's distance, itself included
+
+
+class Tile(NamedTuple):
+    """How the passes over an N x N distance matrix are cut."""
+
+    rows: int  # probes in a block; a multiple of `chunk`
+    chunk: int  # points j that one step of a pass takes
+
+
+def choose_tile(n: int) -> Tile:
+    """The tile for n probes: on a CPU the block that pads least, elsewhere a block large enough to fill the device."""
+    if jax.default_backend() != "cpu":
+        return Tile(rows=32 * min(32, -(-n // 32)), chunk=32)
+    candidates = [rows for rows in (64, 80, 96, 112, 128, 48, 32, 16) if rows < n + 16]
+    return Tile(rows=min(candidates, key=lambda rows: padded_size(n, rows)), chunk=16)
+
+
+def padded_size(n: int, rows: int) -> int:
+    """The size n rounded up to a multiple of `rows`."""
+    return -(-n // rows) * rows
+
+
+def neighbor_ranks(points: Float32[Array, "k n d"], neighbors: int, tile: Tile) -> Ranks:
+    """Ranks in B of the neighbours found in A, for every ordered pair: fields of shape (B, A, neighbors, n)."""
+    n = points.shape[1]
+    augmented = augment(points, padded_size(n, tile.rows))
+
+    def block(start: Int[Array, ""]) -> Ranks:
+        distances = distance_block(augmented, start, tile.rows)
+        nearest = _nearest(distances, start, neighbors, tile.chunk)
+        return _count(distances, nearest, tile.chunk)
+
+    return jax.tree.map(lambda x: _join_blocks(x, n), _over_blocks(block, augmented.shape[1], tile.rows))
+
+
+def nearest_neighbors(points: Float32[Array, "k n d"], neighbors: int, tile: Tile) -> Int32[Array, "k neighbors n"]:
+    """Indices of the nearest neighbours of each probe, nearest first.
+
+    Among points at the same distance from probe i those with the smallest `tie_order` (i, j) come first: a choice
+    by index would make one point the neighbour of all probes where a representation is constant.
+    """
+    n = points.shape[1]
+    augmented = augment(points, padded_size(n, tile.rows))
+
+    def block(start: Int[Array, ""]) -> Int32[Array, "k neighbors rows"]:
+        return _nearest(distance_block(augmented, start, tile.rows), start, neighbors, tile.chunk)
+
+    return _join_blocks(_over_blocks(block, augmented.shape[1], tile.rows), n)
+
+
+def ranks_of(points: Float32[Array, "b n d"], nearest: Int32[Array, "a neighbors n"], tile: Tile) -> Ranks:
+    """Ranks of given neighbours among the distances of `points`: fields of shape (b, a, neighbors, n)."""
+    n = points.shape[1]
+    augmented = augment(points, padded_size(n, tile.rows))
+    nearest = jnp.pad(nearest, [(0, 0), (0, 0), (0, augmented.shape[1] - n)])
+
+    def block(start: Int[Array, ""]) -> Ranks:
+        own = lax.dynamic_slice_in_dim(nearest, start, tile.rows, axis=2)
+        return _count(distance_block(augmented, start, tile.rows), own, tile.chunk)
+
+    return jax.tree.map(lambda x: _join_blocks(x, n), _over_blocks(block, augmented.shape[1], tile.rows))
+
+
+def pair_ranks(a: Float32[Array, "n da"], b: Float32[Array, "n db"], neighbors: int) -> tuple[Ranks, Bool[Array, ""]]:
+    """Ranks of one pair A->B, fields of shape (neighbors, n), and whether both representations are finite."""
+    tile = choose_tile(a.shape[0])
+    nearest = nearest_neighbors(prepare(a[None]), neighbors, tile)
+    ranks = ranks_of(prepare(b[None]), nearest, tile)
+    return jax.tree.map(lambda x: x[0, 0], ranks), all_finite(a[None])[0] & all_finite(b[None])[0]
+
+
+def tie_order(i: UInt32[Array, "..."], j: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
+    """A fixed pseudorandom order of the points j for each probe i; a bijection of j."""
+    return _mix(j + _mix(i * jnp.uint32(0x9E3779B9) + jnp.uint32(1)))
+
+
+def _point_of(order: UInt32[Array, "..."], i: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
+    """The j that has this `tie_order`."""
+    return _unmix(order) - _mix(i * jnp.uint32(0x9E3779B9) + jnp.uint32(1))
+
+
+def _mix(x: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
+    """The finalizer of MurmurHash3."""
+    x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
+    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
+    return x ^ (x >> 16)
+
+
+def _unmix(x: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
+    """The inverse of `_mix`: the constants are the inverses of its multipliers modulo 2^32."""
+    x = (x ^ (x >> 16)) * jnp.uint32(0x7ED1B41D)
+    x = (x ^ (x >> 13) ^ (x >> 26)) * jnp.uint32(0xA5CB9243)
+    return x ^ (x >> 16)
+
+
+def _nearest(
+    distances: Float32[Array, "k m rows"], start: Int[Array, ""], neighbors: int, chunk: int
+) -> Int32[Array, "k {neighbors} rows"]:
+    """The points with the smallest (distance, tie order), one pass over the block for each neighbour."""
+    k, m, rows = distances.shape
+    probe = (start + jnp.arange(rows)).astype(jnp.uint32)
+    order = tie_order(probe[None, :], jnp.arange(m, dtype=jnp.uint32)[:, None])
+    last = None
+    found = []
+    for _ in range(neighbors):
+
+        def closer(best: Any, distance: Array, order: Array, last: Any = last) -> tuple[Array, Array]:
+            order = jnp.broadcast_to(order[None], distance.shape)
+            take = (distance < best[0]) | ((distance == best[0]) & (order < best[1]))
+            if last is not None:
+                take &= (distance > last[0]) | ((distance == last[0]) & (order > last[1]))
+            return jnp.where(take, distance, best[0]), jnp.where(take, order, best[1])
+
+        far = jnp.full((k, rows), jnp.inf), jnp.zeros((k, rows), jnp.uint32)
+        last = _fold(closer, far, (distances, order), chunk)
+        found.append(_point_of(last[1], probe[None]).astype(jnp.int32))
+    return jnp.stack(found, axis=1)
+
+
+def _count(distances: Float32[Array, "b m rows"], nearest: Int32[Array, "a neighbors rows"], chunk: int) -> Ranks:
+    """Counts, in every representation b, the points nearer than and as near as the given ones."""
+    a, neighbors, rows = nearest.shape
+    index = nearest.reshape(1, a * neighbors, rows)
+    thresholds = jnp.take_along_axis(distances, index, axis=1)
+
+    def count(counts: Any, distance: Array) -> tuple[Array, Array]:
+        less, equal = counts
+        distance = distance[:, None]
+        return (
+            jnp.where(distance < thresholds, less + 1, less),
+            jnp.where(distance == thresholds, equal + 1, equal),
+        )
+
+    zero = jnp.zeros(thresholds.shape, jnp.int32)
+    counts = _fold(count, (zero, zero), (distances,), chunk)
+    return Ranks(*(x.reshape(-1, a, neighbors, rows) for x in counts))
+
+
+def _fold(step: Callable, carry: Any, tables: tuple[Array, ...], chunk: int) -> Any:
+    """Folds `step` over the points j, the last axis but one of each table.
+
+    A chunk of points is unrolled into one element-wise expression, so that the carry is read and written once a chunk.
+    """
+
+    def body(t: Int[Array, ""], carry: Any) -> Any:
+        rows = [lax.dynamic_slice_in_dim(table, t * chunk, chunk, axis=table.ndim - 2) for table in tables]
+        for u in range(chunk):
+            carry = step(carry, *(row[..., u, :] for row in rows))
+        return carry
+
+    return lax.fori_loop(0, tables[0].shape[-2] // chunk, body, carry)
+
+
+def _over_blocks(block: Callable, padded: int, rows: int) -> Any:
+    return lax.map(block, jnp.arange(0, padded, rows))
+
+
+def _join_blocks(x: Array, n: int) -> Array:
+    """(block, ..., row) -> (..., probe), without the padded probes."""
+    x = jnp.moveaxis(x, 0, -2)
+    return x.reshape(*x.shape[:-2], -1)[..., :n]
