@@ -1,1 +1,7 @@
 """What is learned, and the noise put on it."""
+
+from jaxalign.tasks.base import Task
+from jaxalign.tasks.images import ImageTask
+from jaxalign.tasks.teacher import LinearTeacher
+
+__all__ = ["ImageTask", "LinearTeacher", "Task"]

@@ -1,0 +1,210 @@
+"""Many members at once: what they are drawn from, how they are batched, and the program that runs them.
+
+Members and noise levels form one axis, the group, in the order (noise level, member).
+"""
+
+import dataclasses
+import functools
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree
+
+from jaxalign.ensemble.closed_form import solve_member
+from jaxalign.ensemble.member import MemberData, Outcome, TestData, train_member
+from jaxalign.ensemble.training import Training
+from jaxalign.networks import LinearNetwork, Network, n_parameters
+from jaxalign.streams import Role, member_streams, stream
+from jaxalign.tasks import Task
+
+# From about this size on, the matrix products of one member fill a CPU, and a member alone stays in its cache.
+_CPU_LARGE_MEMBER = 65_536
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupSpec:
+    """All that the program of a group depends on, besides the shapes of its arguments.
+
+    Attributes:
+      network, task, training, layer, probes: as in a sweep's configuration.
+      shared_inputs, shared_batches: whether all members have the inputs, and the minibatch rows, of member 0.
+      chunk: how many members are batched by vmap; None for all, and chunks follow one another.
+    """
+
+    network: Network
+    task: Task
+    training: Training
+    layer: str
+    probes: int
+    shared_inputs: bool
+    shared_batches: bool
+    chunk: int | None = None
+
+
+class GroupData(NamedTuple):
+    """The draws of one replicate, for its largest sample size; G = noise levels x members."""
+
+    world: PyTree[Array]
+    drawn: Array  # (rows, ...) for shared inputs, else (G, rows, ...)
+    targets: Array  # (G, rows, ...), with noise
+    levels: Float[Array, " group"]
+    test: TestData
+    init_keys: Key[Array, " group"]
+    batch_keys: Key[Array, "*group"]  # one for shared batches, else (G,)
+
+
+def is_solved(network: Network) -> bool:
+    """Whether the members of this network are solved in closed form instead of trained."""
+    return isinstance(network, LinearNetwork) and network.solver is not None
+
+
+def draw_group(
+    task: Task,
+    *,
+    seed: int,
+    replicate: int,
+    noise: tuple[float, ...],
+    members: int,
+    rows: int,
+    probes: int,
+    shared_inputs: bool,
+    shared_init: bool,
+    shared_batches: bool,
+) -> GroupData:
+    """Draws all that the members of one replicate learn from; see `jaxalign.streams` for what stays as it is."""
+    world = task.load(stream(seed, Role.TEACHER, replicate))
+
+    def keys(role: Role, shared: bool) -> Key[Array, " members"]:
+        if shared:
+            return jnp.broadcast_to(stream(seed, role, replicate), (members,))
+        return member_streams(seed, role, replicate, members)
+
+    drawn, targets, test = _draw(
+        task,
+        rows,
+        probes,
+        shared_inputs,
+        world,
+        keys(Role.INPUTS, shared_inputs),
+        keys(Role.TARGET_NOISE, False),
+        stream(seed, Role.PROBES, replicate),
+        jnp.asarray(noise, jnp.float32),
+    )
+    return GroupData(
+        world=world,
+        drawn=drawn,
+        targets=targets,
+        levels=jnp.repeat(jnp.asarray(noise, jnp.float32), members),
+        test=test,
+        init_keys=jnp.tile(keys(Role.INITIALIZATION, shared_init), len(noise)),
+        batch_keys=stream(seed, Role.BATCHES, replicate)
+        if shared_batches
+        else jnp.tile(keys(Role.BATCHES, False), len(noise)),
+    )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _draw(
+    task: Task,
+    rows: int,
+    probes: int,
+    shared_inputs: bool,
+    world: PyTree[Array],
+    input_keys: Key[Array, " members"],
+    noise_keys: Key[Array, " members"],
+    probe_key: Key[Array, ""],
+    noise: Float[Array, " levels"],
+) -> tuple[Array, Array, TestData]:
+    def draw(key: Key[Array, ""]) -> tuple[Array, Array]:
+        drawn = task.draw_inputs(world, key, rows)
+        return drawn, task.clean_targets(world, drawn)
+
+    if shared_inputs:
+        drawn, clean = draw(input_keys[0])
+    else:
+        drawn, clean = jax.vmap(draw)(input_keys)
+        drawn = jnp.tile(drawn, (len(noise),) + (1,) * (drawn.ndim - 1))
+    per_member = jax.vmap(task.corrupt, in_axes=(0, None if shared_inputs else 0, None))
+    targets = jax.vmap(per_member, in_axes=(None, None, 0))(noise_keys, clean, noise)
+    test = TestData(*task.test_set(world, probe_key, probes))
+    return drawn, targets.reshape(-1, *targets.shape[2:]), test
+
+
+def run_group(spec: GroupSpec, data: GroupData, n_train: Array) -> Outcome:
+    """Trains or solves every member of a group and evaluates it; arrays of the outcome lead with the group axis.
+
+    A pure function to be jitted with `spec` static; `n_train` (an integer scalar) is traced, so that one compilation
+    serves every sample size that `data` has rows for.
+    """
+    member_axis = {"targets": data.targets, "level": data.levels, "init_key": data.init_keys}
+    shared = {}
+    (shared if spec.shared_inputs else member_axis)["drawn"] = data.drawn
+    (shared if spec.shared_batches else member_axis)["batch_key"] = data.batch_keys
+
+    def member(varying: dict[str, Array]) -> Outcome:
+        draws = {**shared, **varying}
+        member_data = MemberData(draws["drawn"], draws["targets"], n_train)
+        if is_solved(spec.network):
+            return solve_member(
+                spec.network, spec.task, spec.layer, spec.probes, data.world, member_data, data.test, draws["level"]
+            )
+        return train_member(
+            spec.network,
+            spec.task,
+            spec.training,
+            spec.layer,
+            spec.probes,
+            data.world,
+            member_data,
+            data.test,
+            draws["init_key"],
+            draws["batch_key"],
+        )
+
+    return batch_members(member, member_axis, spec.chunk)
+
+
+def batch_members(member: Any, member_axis: PyTree[Array], chunk: int | None) -> PyTree[Array]:
+    """The layout: how a function of one member is applied to the whole group axis.
+
+    `vmap` turns what all members share into one large matrix product; a chunk of 1 runs members one after another,
+    which is faster for wide networks, whose product is large enough alone; between them memory is bounded.
+    """
+    group = jax.tree.leaves(member_axis)[0].shape[0]
+    if chunk is None or chunk >= group:
+        return jax.vmap(member)(member_axis)
+    return jax.lax.map(member, member_axis, batch_size=chunk)
+
+
+def choose_chunk(network: Network, task: Task) -> int | None:
+    """The chunk that is fastest for this network on the present backend."""
+    large = n_parameters(network, task.input_shape, task.n_outputs) >= _CPU_LARGE_MEMBER
+    return 1 if large and jax.default_backend() == "cpu" and not is_solved(network) else None
+
+
+class Program(NamedTuple):
+    """A compiled `run_group` and how long its compilation took."""
+
+    run: Any
+    compile_seconds: float
+
+
+def compile_group(spec: GroupSpec, data: GroupData) -> Program:
+    """Compiles the program of a group for the shapes of `data`; repeated requests are answered from a cache.
+
+    A cached program counts as compiled in no time.
+    """
+    leaves, structure = jax.tree.flatten(data)
+    shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+    start = time.perf_counter()
+    run = _compile(spec, structure, shapes)
+    return Program(run, time.perf_counter() - start)
+
+
+@functools.lru_cache(maxsize=128)
+def _compile(spec: GroupSpec, structure: Any, shapes: tuple) -> Any:
+    data = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes])
+    n_train = jax.ShapeDtypeStruct((), jnp.int32)
+    return jax.jit(run_group, static_argnums=0).lower(spec, data, n_train).compile()

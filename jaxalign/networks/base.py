@@ -1,0 +1,55 @@
+"""What a network is to jaxalign: a frozen dataclass that builds a flax module."""
+
+import math
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+from flax import nnx
+
+from jaxalign import checks
+
+
+@runtime_checkable
+class Network(Protocol):
+    """A frozen dataclass with a `build` method; one of a user's own needs nothing else.
+
+    The module that `build` returns is called with inputs (rows, *input_shape) and returns
+    `(output, representations)`: the output (rows, n_outputs) and a dict of named representations, each
+    (rows, ...). The output is a representation too, under the name that the task gives it ("logits" or "output").
+    """
+
+    def build(self, rngs: nnx.Rngs, input_shape: tuple[int, ...], n_outputs: int) -> nnx.Module:
+        """Returns a freshly initialized module."""
+        ...
+
+
+def n_parameters(network: Network, input_shape: tuple[int, ...], n_outputs: int) -> int:
+    """The number of trainable parameters (`nnx.Param`) of `network`; nothing is computed or allocated."""
+    parameters = nnx.state(_abstract(network, input_shape, n_outputs), nnx.Param)
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(parameters))
+
+
+def layers(network: Network, input_shape: tuple[int, ...], n_outputs: int) -> tuple[str, ...]:
+    """The names of the representations that `network` returns beside its output.
+
+    Raises:
+      ValueError: if the module does not return an output (rows, n_outputs) and a dict of representations.
+    """
+    graph, state = nnx.split(_abstract(network, input_shape, n_outputs))
+    rows = 2
+
+    def call(state: Any, inputs: jax.Array) -> Any:
+        return nnx.merge(graph, state)(inputs)  # type: ignore[operator]  # modules are callable by the protocol
+
+    returned = jax.eval_shape(call, state, jax.ShapeDtypeStruct((rows, *input_shape), "float32"))
+    allowed = f"a network whose call returns (output of shape (rows, {n_outputs}), dict of representations)"
+    if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], dict)):
+        checks.reject("networks", allowed, network)
+    output, representations = returned
+    if getattr(output, "shape", None) != (rows, n_outputs):
+        checks.reject("networks", allowed, network)
+    return tuple(representations)
+
+
+def _abstract(network: Network, input_shape: tuple[int, ...], n_outputs: int) -> nnx.Module:
+    return nnx.eval_shape(lambda: network.build(nnx.Rngs(0), input_shape, n_outputs))

@@ -1,0 +1,152 @@
+"""What a sweep is: its configuration, checked when it is made, and its form as JSON."""
+
+import dataclasses
+import json
+from typing import Any
+
+from jaxalign import checks
+from jaxalign.alignment.registry import METRICS
+from jaxalign.ensemble.training import Training
+from jaxalign.networks import MLP, LinearNetwork, Network, layers
+from jaxalign.tasks import ImageTask, LinearTeacher, Task
+from jaxalign.theory import filters
+
+MIN_PROBES = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepConfig:
+    """An ensemble for every (network, replicate, noise level, n_train).
+
+    Attributes:
+      task: what is learned; `LinearTeacher(...)` or `ImageTask(...)`.
+      networks: the networks, each a frozen dataclass as `jaxalign.networks.Network` says.
+      noise: the noise levels: SNR for regression, label-noise fractions for classification.
+      n_train: the numbers of training samples.
+      members: how many networks an ensemble has, at least 2 where a metric compares them.
+      replicates: independent draws of the whole (teacher, inputs, initialization).
+      seed: of all random draws, at least 0.
+      shared_inputs: whether the members of an ensemble have the same training inputs.
+      shared_init: whether they have the same initial weights.
+      shared_batches: whether they have the same minibatches.
+      training: how they are trained.
+      probes: the number N of held-out inputs on which representations are compared, at least 10.
+      layer: the name of the compared representation, in every network.
+      metrics: the names of the measures.
+
+    Raises:
+      ValueError: if an argument is of the wrong type or outside its range; the message names it.
+    """
+
+    task: Task
+    networks: tuple[Network, ...]
+    noise: tuple[float, ...]
+    n_train: tuple[int, ...]
+    members: int = 10
+    replicates: int = 1
+    seed: int = 0
+    shared_inputs: bool = True
+    shared_init: bool = True
+    shared_batches: bool = True
+    training: Training = Training()
+    probes: int = 1000
+    layer: str = "hidden"
+    metrics: tuple[str, ...] = ("cce", "information_imbalance")
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.task, Task):
+            checks.reject("task", "a task such as LinearTeacher(dim=100) or ImageTask('digits')", self.task)
+        if isinstance(self.networks, Network):
+            checks.reject("networks", "a tuple of networks, such as (MLP(hidden=16),)", self.networks)
+        self._set("networks", checks.instances("networks", self.networks, Network, "networks such as MLP(hidden=16)"))
+        for network in self.networks:
+            if not dataclasses.is_dataclass(network) or network.__hash__ is None:
+                checks.reject("networks", "frozen dataclasses with a build method", network)
+        self._set("noise", self.task.check_noise(self.noise))
+        self._set("n_train", checks.positive_integers("n_train", self.n_train, self.task.n_train_available))
+        checks.integer("members", self.members)
+        checks.integer("replicates", self.replicates)
+        checks.integer("seed", self.seed, 0, 2**32 - 1)
+        for name in ("shared_inputs", "shared_init", "shared_batches"):
+            checks.boolean(name, getattr(self, name))
+        if not isinstance(self.training, Training):
+            checks.reject("training", "a Training(...)", self.training)
+        checks.integer("probes", self.probes, MIN_PROBES, self.task.n_probes_available)
+        self._check_metrics()
+        self._check_layers()
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def _check_metrics(self) -> None:
+        if isinstance(self.metrics, str) or not hasattr(self.metrics, "__iter__"):
+            checks.reject("metrics", f"a tuple of names among {', '.join(sorted(METRICS))}", self.metrics)
+        names = tuple(checks.choice("metrics", name, METRICS) for name in self.metrics)
+        self._set("metrics", checks.sequence("metrics", names, "names of measures") if names else ())
+        if self.metrics and self.members < 2:
+            checks.reject("members", f"at least 2 to compare pairs by {', '.join(self.metrics)}", self.members)
+
+    def _check_layers(self) -> None:
+        for network in self.networks:
+            solved = isinstance(network, LinearNetwork) and network.solver is not None
+            if solved and self.task.classification:
+                checks.reject(
+                    "networks",
+                    "trained for classification: least squares solves regression, pass LinearNetwork(solver=None)",
+                    network,
+                )
+            names = layers(network, self.task.input_shape, self.task.n_outputs)
+            checks.choice(f"layer (of {network})", self.layer, (*names, self.task.output_layer))
+
+
+def to_json(config: SweepConfig) -> str:
+    """The configuration as JSON: what is computed, not where data lies on one machine."""
+    return json.dumps(_encode(config), sort_keys=True)
+
+
+def from_json(text: str) -> SweepConfig:
+    """The configuration that `to_json` wrote.
+
+    Raises:
+      ValueError: if it names a type that is not jaxalign's own: a network of the user's own is not imported from
+        a file.
+    """
+    return _decode(json.loads(text))
+
+
+_TYPES = {
+    kind.__name__: kind
+    for kind in (
+        SweepConfig,
+        Training,
+        LinearTeacher,
+        ImageTask,
+        LinearNetwork,
+        MLP,
+        filters.MinNorm,
+        filters.Ridge,
+        filters.GradientFlow,
+        filters.GradientDescent,
+        filters.TunedRidge,
+    )
+}
+
+
+def _encode(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        kind = type(value)
+        name = kind.__name__ if _TYPES.get(kind.__name__) is kind else f"{kind.__module__}.{kind.__qualname__}"
+        fields = {
+            field.name: _encode(getattr(value, field.name)) for field in dataclasses.fields(value) if field.compare
+        }
+        return {"type": name, **fields}
+    if isinstance(value, (tuple, list)):
+        return [_encode(item) for item in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, dict):
+        kind = checks.choice("type", value["type"], _TYPES)
+        return _TYPES[kind](**{name: _decode(item) for name, item in value.items() if name != "type"})
+    return tuple(_decode(item) for item in value) if isinstance(value, list) else value
