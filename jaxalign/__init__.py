@@ -1,3 +1,47 @@
-"""jaxalign: when do networks trained on noisy data end up with the same representation?"""
+"""jaxalign: when do networks trained on noisy data end up with the same representation?
+
+ds = jaxalign.run_sweep("quickstart")   # trains the ensembles, compares all pairs of members
+jaxalign.summarize(ds)                  # means with standard errors
+jaxalign.plot_sweep(ds)                 # error and alignment against the sample size
+"""
+
+from jaxalign import alignment, theory
+from jaxalign.ensemble import Training
+from jaxalign.networks import MLP, LinearNetwork
+from jaxalign.plots import plot_sweep
+from jaxalign.sweep import (
+    SweepConfig,
+    interpolation_threshold,
+    load_sweep,
+    presets,
+    run_sweep,
+    save_sweep,
+    summarize,
+)
+from jaxalign.tasks import ImageTask, LinearTeacher
+from jaxalign.theory import GradientDescent, GradientFlow, MinNorm, Ridge, TunedRidge
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "MLP",
+    "GradientDescent",
+    "GradientFlow",
+    "ImageTask",
+    "LinearNetwork",
+    "LinearTeacher",
+    "MinNorm",
+    "Ridge",
+    "SweepConfig",
+    "Training",
+    "TunedRidge",
+    "alignment",
+    "interpolation_threshold",
+    "load_sweep",
+    "plot_sweep",
+    "presets",
+    "run_sweep",
+    "save_sweep",
+    "summarize",
+    "theory",
+]

@@ -5,7 +5,6 @@ Members and noise levels form one axis, the group, in the order (noise level, me
 
 import dataclasses
 import functools
-import time
 from typing import Any, NamedTuple
 
 import jax
@@ -184,23 +183,14 @@ def choose_chunk(network: Network, task: Task) -> int | None:
     return 1 if large and jax.default_backend() == "cpu" and not is_solved(network) else None
 
 
-class Program(NamedTuple):
-    """A compiled `run_group` and how long its compilation took."""
+def compile_group(spec: GroupSpec, data: GroupData) -> Any:
+    """Compiles `run_group` for the shapes of `data`; repeated requests are answered from a cache.
 
-    run: Any
-    compile_seconds: float
-
-
-def compile_group(spec: GroupSpec, data: GroupData) -> Program:
-    """Compiles the program of a group for the shapes of `data`; repeated requests are answered from a cache.
-
-    A cached program counts as compiled in no time.
+    Returns:
+      A function of (data, n_train) that returns an `Outcome`.
     """
     leaves, structure = jax.tree.flatten(data)
-    shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-    start = time.perf_counter()
-    run = _compile(spec, structure, shapes)
-    return Program(run, time.perf_counter() - start)
+    return _compile(spec, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
 
 
 @functools.lru_cache(maxsize=128)

@@ -1,1 +1,17 @@
 """The main job: a configuration, the cells it stands for, their training and comparison, and the store."""
+
+from jaxalign.sweep.config import SweepConfig
+from jaxalign.sweep.presets import presets
+from jaxalign.sweep.run import run_sweep
+from jaxalign.sweep.store import load_sweep, save_sweep
+from jaxalign.sweep.summary import interpolation_threshold, summarize
+
+__all__ = [
+    "SweepConfig",
+    "interpolation_threshold",
+    "load_sweep",
+    "presets",
+    "run_sweep",
+    "save_sweep",
+    "summarize",
+]
