@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +38,7 @@ def conditional_copula_entropy(
       b: representation B of the same probes, shape (N, D_b).
       neighbors: how many nearest neighbours in A are pooled, 1 to N - 2.
       estimator: how the entropy is estimated from the N * neighbors ranks: "log_bins" (bins of geometrically growing
-        width, Miller-Madow correction), "vasicek" (spacings) or "histogram" (20 equal bins, no correction; it
+        width, jackknife correction), "vasicek" (spacings) or "histogram" (20 equal bins, no correction; it
         cannot go below -log 20).
 
     Returns:
@@ -63,25 +64,42 @@ def _cce(a: Float32[Array, "n da"], b: Float32[Array, "n db"], neighbors: int, e
 
 
 def log_bins(ranks: Ranks) -> Float32[Array, ""]:
-    """H = -sum_b q_b log(q_b / w_b) over bins of geometrically growing width w_b, with the Miller-Madow term.
+    """H = -sum_b q_b log(q_b / w_b) over bins of geometrically growing width w_b, with its bias removed.
 
-    The plug-in entropy of q is low by sum_b Var(q_b) / (2 q_b). With p_ib the mass of sample i in bin b and S
-    independent samples, Var(q_b) = (mean_i p_ib^2 - q_b^2) / S, so the correction is
-    (sum_b mean_i p_ib^2 / q_b - 1) / (2 S). Without ties p_ib is 0 or 1 and the sum counts the occupied bins: the
-    Miller-Madow term; where B is tied throughout, p_ib = q_b does not fluctuate and the correction is 0.
+    The plug-in entropy of S independent samples is low by sum_b Var(q_b) / (2 q_b) where bins are well filled, which
+    is the term of Miller and Madow, (occupied bins - 1) / (2 S). The delete-one jackknife (Zahl 1977) replaces its
+    1/2 by g(n) = n - n (n - 1) log(n / (n - 1)), which falls from 1 at n = 1 to 1/2: the correction is
+    (sum_b g(n_b) - g(S)) / S, and the narrow bins, which hold about one sample at independence, are corrected too.
+
+    With p_ib the mass of sample i in bin b, Var(q_b) = (mean_i p_ib^2 - q_b^2) / S. Without ties p_ib is 0 or 1; where
+    B is tied throughout, p_ib = q_b does not fluctuate. So each g(n_b) is weighted by mean_i p_ib^2 / q_b.
+
+    Samples are not independent: where i and i' are each other's neighbours in A, both ranks come from one distance in
+    B. With f the fraction of samples that have such a partner, they add (sum_b mean_i p_ib p_i'b / q_b - f) / (2 S).
     """
-    less, _ = ranks
-    edges = log_bin_edges(less.shape[-1])
-    q, squares = _bin_masses(ranks, edges)
+    samples = ranks.less.size
+    edges = log_bin_edges(ranks.less.shape[-1])
+    q, squares, products, paired = _bin_masses(ranks, edges)
     occupied = q > 0
-    correction = jnp.sum(jnp.where(occupied, squares / jnp.where(occupied, q, 1), 0)) - 1
-    return _binned_entropy(q, edges) + correction / (2 * less.size)
+
+    def weigh(moments: Float32[Array, " bins"]) -> Float32[Array, " bins"]:
+        return jnp.where(occupied, moments / jnp.where(occupied, q, 1), 0)
+
+    alone = jnp.sum(_jackknife(samples * q) * weigh(squares)) - _jackknife(jnp.float32(samples))
+    in_pairs = (jnp.sum(weigh(products)) - paired) / 2
+    return _binned_entropy(q, edges) + (alone + in_pairs) / samples
+
+
+def _jackknife(count: Float32[Array, "..."]) -> Float32[Array, "..."]:
+    """g(n) = n - n (n - 1) log(n / (n - 1)); a bin that holds less than one sample counts as if it held one."""
+    n = jnp.maximum(count, 1)
+    return jnp.where(n > 1, n + n * (n - 1) * jnp.log1p(-1 / jnp.where(n > 1, n, 2.0)), 1.0)
 
 
 def histogram(ranks: Ranks) -> Float32[Array, ""]:
     """H = -sum_b q_b log(q_b / w) over equal bins; the rank r fills the interval (r - 1, r] / (N - 1)."""
     edges = np.linspace(0, ranks.less.shape[-1] - 1, HISTOGRAM_BINS + 1)
-    return _binned_entropy(_bin_masses(ranks, edges)[0], edges)
+    return _binned_entropy(_bin_masses(ranks, edges).mean, edges)
 
 
 def vasicek(ranks: Ranks) -> Float32[Array, ""]:
@@ -91,7 +109,7 @@ def vasicek(ranks: Ranks) -> Float32[Array, ""]:
     Near the ends, where the spacing is cut off at the first or last sample, g_i = 1 + (distance to the end)/m
     instead of 2 (Ebrahimi et al. 1994).
     """
-    less, equal = (x.reshape(-1) for x in ranks)
+    less, equal = ranks.less.reshape(-1), ranks.equal.reshape(-1)
     s = less.size
     index = jnp.arange(s, dtype=jnp.uint32)
     uniform = ((tie_order(index, index) >> 8).astype(jnp.float32) + 0.5) * 2.0**-24
@@ -123,24 +141,39 @@ def log_bin_edges(n: int) -> np.ndarray:
     return np.array(edges, dtype=np.float64)
 
 
-def _bin_masses(ranks: Ranks, edges: np.ndarray) -> tuple[Float32[Array, " bins"], Float32[Array, " bins"]]:
-    """Mean over samples of the mass in each bin, and of its square.
+class _Masses(NamedTuple):
+    """Means over samples: of the mass in a bin, of its square, of its product with the partner's; and the fraction f."""
 
-    Divided by the sum over bins, not by the constant number of samples: the compiler turns the latter into a product
-    with a rounded reciprocal, and a single full bin would not hold exactly 1.
+    mean: Float32[Array, " bins"]
+    square: Float32[Array, " bins"]
+    product: Float32[Array, " bins"]
+    paired: Float32[Array, ""]
+
+
+def _bin_masses(ranks: Ranks, edges: np.ndarray) -> _Masses:
+    """Divided by the sum over bins, not by the constant number of samples.
+
+    The compiler turns the latter into a product with a rounded reciprocal, and a single full bin would not hold
+    exactly 1.
     """
-    less, equal = ranks
-    less, equal = less.reshape(-1).astype(jnp.float32), equal.reshape(-1).astype(jnp.float32)
+    less, equal = ranks.less.reshape(-1).astype(jnp.float32), ranks.equal.reshape(-1).astype(jnp.float32)
+    partner = ranks.reciprocal.reshape(-1)
+    has_partner = (partner >= 0).astype(jnp.float32)
+    partner_less, partner_equal = less[partner], equal[partner]
 
-    def masses(bounds: Array) -> tuple[Array, Array]:
+    def masses(bounds: Array) -> tuple[Array, Array, Array]:
         low, high = bounds
-        overlap = jnp.minimum(less + equal, high) - jnp.maximum(less, low)
-        p = jnp.maximum(overlap, 0) / equal
-        return jnp.sum(p), jnp.sum(p * p)
 
-    sums, squares = lax.map(masses, jnp.asarray(np.stack([edges[:-1], edges[1:]], axis=1), jnp.float32))
+        def mass(less: Array, equal: Array) -> Array:
+            return jnp.maximum(jnp.minimum(less + equal, high) - jnp.maximum(less, low), 0) / equal
+
+        p = mass(less, equal)
+        return jnp.sum(p), jnp.sum(p * p), jnp.sum(has_partner * p * mass(partner_less, partner_equal))
+
+    bounds = jnp.asarray(np.stack([edges[:-1], edges[1:]], axis=1), jnp.float32)
+    sums, squares, products = lax.map(masses, bounds)
     samples = jnp.sum(sums)
-    return sums / samples, squares / samples
+    return _Masses(sums / samples, squares / samples, products / samples, jnp.sum(has_partner) / samples)
 
 
 def _binned_entropy(q: Float32[Array, " bins"], edges: np.ndarray) -> Float32[Array, ""]:

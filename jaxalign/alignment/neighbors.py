@@ -72,7 +72,7 @@ def _measure(
 
 def mean_rank(ranks: Ranks) -> Float32[Array, ""]:
     """2/N times the mean rank, tied ranks averaged."""
-    less, equal = ranks
+    less, equal = ranks.less, ranks.equal
     # Divided by a computed count, which the compiler cannot replace by a rounded reciprocal: a mean rank of 1 is exact.
     samples = jnp.sum(equal > 0, dtype=jnp.float32)
     return jnp.sum(less + (equal + 1) / 2) / samples * (2 / less.shape[-1])

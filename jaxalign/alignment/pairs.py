@@ -64,7 +64,8 @@ def pair_matrices(
     points = prepare(representations)
 
     def summarize(ranks: Ranks) -> dict[str, Array]:
-        return {name: jax.vmap(jax.vmap(f))(ranks) for name, f in statistics.items()}
+        over_a, over_b = (Ranks(0, 0, 0),), (Ranks(0, 0, None),)
+        return {name: jax.vmap(jax.vmap(f, over_a), over_b)(ranks) for name, f in statistics.items()}
 
     group = _group_size(k, n, neighbors, tile)
     if group >= k:

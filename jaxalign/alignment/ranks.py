@@ -24,6 +24,7 @@ class Ranks(NamedTuple):
 
     less: Int32[Array, "..."]  # points strictly nearer to the probe than the neighbour
     equal: Int32[Array, "..."]  # points at the neighbour's distance, itself included
+    reciprocal: Int32[Array, "..."]  # the sample, of all neighbors * n, that has this pair the other way round, or -1
 
 
 class Tile(NamedTuple):
@@ -47,16 +48,21 @@ def padded_size(n: int, rows: int) -> int:
 
 
 def neighbor_ranks(points: Float32[Array, "k n d"], neighbors: int, tile: Tile) -> Ranks:
-    """Ranks in B of the neighbours found in A, for every ordered pair: fields of shape (B, A, neighbors, n)."""
+    """Ranks in B of the neighbours found in A, for every ordered pair: fields of shape (B, A, neighbors, n).
+
+    `reciprocal` belongs to A alone: its shape is (A, neighbors, n).
+    """
     n = points.shape[1]
     augmented = augment(points, padded_size(n, tile.rows))
 
-    def block(start: Int[Array, ""]) -> Ranks:
+    def block(start: Int[Array, ""]) -> tuple[Array, tuple[Array, Array]]:
         distances = distance_block(augmented, start, tile.rows)
         nearest = _nearest(distances, start, neighbors, tile.chunk)
-        return _count(distances, nearest, tile.chunk)
+        return nearest, _count(distances, nearest, tile.chunk)
 
-    return jax.tree.map(lambda x: _join_blocks(x, n), _over_blocks(block, augmented.shape[1], tile.rows))
+    blocks = _over_blocks(block, augmented.shape[1], tile.rows)
+    nearest, (less, equal) = jax.tree.map(lambda x: _join_blocks(x, n), blocks)
+    return Ranks(less, equal, reciprocal_samples(nearest))
 
 
 def nearest_neighbors(points: Float32[Array, "k n d"], neighbors: int, tile: Tile) -> Int32[Array, "k neighbors n"]:
@@ -75,16 +81,29 @@ def nearest_neighbors(points: Float32[Array, "k n d"], neighbors: int, tile: Til
 
 
 def ranks_of(points: Float32[Array, "b n d"], nearest: Int32[Array, "a neighbors n"], tile: Tile) -> Ranks:
-    """Ranks of given neighbours among the distances of `points`: fields of shape (b, a, neighbors, n)."""
+    """Ranks of given neighbours among the distances of `points`: as `neighbor_ranks` returns them."""
     n = points.shape[1]
     augmented = augment(points, padded_size(n, tile.rows))
+    reciprocal = reciprocal_samples(nearest)
     nearest = jnp.pad(nearest, [(0, 0), (0, 0), (0, augmented.shape[1] - n)])
 
-    def block(start: Int[Array, ""]) -> Ranks:
+    def block(start: Int[Array, ""]) -> tuple[Array, Array]:
         own = lax.dynamic_slice_in_dim(nearest, start, tile.rows, axis=2)
         return _count(distance_block(augmented, start, tile.rows), own, tile.chunk)
 
-    return jax.tree.map(lambda x: _join_blocks(x, n), _over_blocks(block, augmented.shape[1], tile.rows))
+    less, equal = (_join_blocks(x, n) for x in _over_blocks(block, augmented.shape[1], tile.rows))
+    return Ranks(less, equal, reciprocal)
+
+
+def reciprocal_samples(nearest: Int32[Array, "a neighbors n"]) -> Int32[Array, "a neighbors n"]:
+    """For the sample (m, i), whose neighbour is j: the flat index of the sample (m', j) whose neighbour is i, or -1."""
+    neighbors, n = nearest.shape[1:]
+
+    def of(nearest: Int32[Array, "neighbors n"]) -> Int32[Array, "neighbors n"]:
+        back = nearest[:, nearest] == jnp.arange(n)  # (m', m, i): whether i is the m'-th neighbour of (m, i)'s
+        return jnp.where(back.any(0), jnp.argmax(back, axis=0) * n + nearest, -1).astype(jnp.int32)
+
+    return jax.vmap(of)(nearest)
 
 
 def pair_ranks(a: Float32[Array, "n da"], b: Float32[Array, "n db"], neighbors: int) -> tuple[Ranks, Bool[Array, ""]]:
@@ -92,7 +111,8 @@ def pair_ranks(a: Float32[Array, "n da"], b: Float32[Array, "n db"], neighbors: 
     tile = choose_tile(a.shape[0])
     nearest = nearest_neighbors(prepare(a[None]), neighbors, tile)
     ranks = ranks_of(prepare(b[None]), nearest, tile)
-    return jax.tree.map(lambda x: x[0, 0], ranks), all_finite(a[None])[0] & all_finite(b[None])[0]
+    ranks = Ranks(ranks.less[0, 0], ranks.equal[0, 0], ranks.reciprocal[0])
+    return ranks, all_finite(a[None])[0] & all_finite(b[None])[0]
 
 
 def tie_order(i: UInt32[Array, "..."], j: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
@@ -143,7 +163,9 @@ def _nearest(
     return jnp.stack(found, axis=1)
 
 
-def _count(distances: Float32[Array, "b m rows"], nearest: Int32[Array, "a neighbors rows"], chunk: int) -> Ranks:
+def _count(
+    distances: Float32[Array, "b m rows"], nearest: Int32[Array, "a neighbors rows"], chunk: int
+) -> tuple[Array, Array]:
     """Counts, in every representation b, the points nearer than and as near as the given ones."""
     a, neighbors, rows = nearest.shape
     index = nearest.reshape(1, a * neighbors, rows)
@@ -158,8 +180,8 @@ def _count(distances: Float32[Array, "b m rows"], nearest: Int32[Array, "a neigh
         )
 
     zero = jnp.zeros(thresholds.shape, jnp.int32)
-    counts = _fold(count, (zero, zero), (distances,), chunk)
-    return Ranks(*(x.reshape(-1, a, neighbors, rows) for x in counts))
+    less, equal = _fold(count, (zero, zero), (distances,), chunk)
+    return less.reshape(-1, a, neighbors, rows), equal.reshape(-1, a, neighbors, rows)
 
 
 def _fold(step: Callable, carry: Any, tables: tuple[Array, ...], chunk: int) -> Any:

@@ -193,8 +193,10 @@ def _run_cells(
     if not config.metrics:
         return
     start = time.perf_counter()
-    for level in range(len(config.noise)):
-        members = [member for representation in representations for member in representation[level]]
+    # Narrower representations are widened by zeros, which change no distance between probes.
+    width = max(x.shape[-1] for x in representations)
+    widened = [jnp.pad(x, [(0, 0)] * 3 + [(0, width - x.shape[-1])]) for x in representations]
+    for level, members in enumerate(jnp.concatenate(widened, axis=1)):
         for name, matrix in all_pairs(members, config.metrics).items():
             matrix = np.where(np.eye(len(matrix), dtype=bool), np.nan, matrix)
             sides = (len(config.networks), config.members) * 2

@@ -49,7 +49,7 @@ def test_estimators_agree_with_the_pooled_entropy(estimator):
     for sharpness in (1, 2, 5, 20):
         c = rng.beta(1, sharpness, size=(draws, 1, n))
         rank = np.minimum((c * (n - 1)).astype(np.int32), n - 2)
-        samples = Ranks(jnp.asarray(rank), jnp.ones((draws, 1, n), jnp.int32))
+        samples = Ranks(jnp.asarray(rank), jnp.ones((draws, 1, n), jnp.int32), jnp.full((draws, 1, n), -1))
         measured = np.mean(jax.vmap(copula.ESTIMATORS[estimator])(samples))
         q = np.diff(1 - (1 - np.arange(n) / (n - 1)) ** sharpness)
         if estimator == "histogram" and sharpness == 20:
