@@ -1,0 +1,175 @@
+"""The `jaxalign` command."""
+
+import contextlib
+import dataclasses
+import io
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+import xarray as xr
+
+from jaxalign.alignment.registry import METRICS
+from jaxalign.plots import plot_sweep
+from jaxalign.sweep import load_sweep, presets, run_sweep, summarize
+from jaxalign.sweep.config import SweepConfig
+from jaxalign.sweep.result import noise_dimension
+from jaxalign.tasks import ImageTask
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """Train every ensemble of a preset, compare all pairs, and write a table, a figure and a zarr store."""
+
+    preset: tyro.conf.Positional[str]
+    """The sweep, by name: quickstart."""
+    out: Path | None = None
+    """The folder for sweep.zarr and sweep.png (default: ./jaxalign-PRESET)."""
+    resume: bool = False
+    """Load a store that already holds this sweep instead of computing it again."""
+    noise: tuple[float, ...] | None = None
+    """Noise levels: label-noise fractions, or SNR."""
+    n_train: tuple[int, ...] | None = None
+    """Numbers of training samples."""
+    members: int | None = None
+    """Networks in each ensemble."""
+    replicates: int | None = None
+    """Independent draws of the whole sweep."""
+    seed: int | None = None
+    """Of all random draws."""
+    probes: int | None = None
+    """Held-out inputs on which representations are compared."""
+    layer: str | None = None
+    """The representation that is compared."""
+    metrics: tuple[str, ...] | None = None
+    """Measures of alignment."""
+    steps: int | None = None
+    """Optimizer steps of each network."""
+    learning_rate: float | None = None
+    """Learning rate."""
+    data_dir: str | None = None
+    """Folder of prepared TensorFlow Datasets."""
+    progress: bool = True
+    """Show a progress bar."""
+
+    def config(self) -> SweepConfig:
+        """The preset with what was given in its place."""
+        config = presets[self.preset]
+        training = {name: getattr(self, name) for name in ("steps", "learning_rate")}
+        changes = {
+            name: getattr(self, name)
+            for name in ("noise", "n_train", "members", "replicates", "seed", "probes", "layer", "metrics")
+        }
+        changes["training"] = dataclasses.replace(config.training, **_given(training))
+        if self.data_dir is not None and isinstance(config.task, ImageTask):
+            changes["task"] = dataclasses.replace(config.task, data_dir=self.data_dir)
+        return dataclasses.replace(config, **_given(changes))
+
+    def run(self) -> None:
+        """Runs the sweep; the table goes to the standard output."""
+        config = self.config()
+        out = Path(f"jaxalign-{self.preset}") if self.out is None else self.out
+        dataset = run_sweep(config, store=out / "sweep.zarr", resume=self.resume, progress=self.progress)
+        _write(table(dataset))
+        if config.metrics:
+            _save_figure(dataset, out / "sweep.png", "n_train", config.metrics[0])
+        _write(f"\nwrote {out / 'sweep.zarr'}" + (f" and {out / 'sweep.png'}" if config.metrics else ""))
+
+
+@dataclasses.dataclass(frozen=True)
+class Plot:
+    """Draw the figure of a sweep that was stored."""
+
+    store: tyro.conf.Positional[Path]
+    """The zarr store."""
+    out: Path | None = None
+    """The image to write, by its ending a PNG, PDF or SVG (default: beside the store, as sweep.png)."""
+    x: str = "n_train"
+    """Horizontal axis: n_train, n_parameters (samples per parameter) or alpha (samples per input dimension)."""
+    metric: str = "cce"
+    """Measure of alignment."""
+
+    def run(self) -> None:
+        """Draws the figure."""
+        out = self.store.parent / "sweep.png" if self.out is None else self.out
+        _save_figure(load_sweep(self.store), out, self.x, self.metric)
+        _write(f"wrote {out}")
+
+
+Command = (
+    Annotated[Sweep, tyro.conf.subcommand("sweep", prefix_name=False)]
+    | Annotated[Plot, tyro.conf.subcommand("plot", prefix_name=False)]
+)
+
+
+def table(dataset: xr.Dataset) -> str:
+    """The summary of a sweep as text, one line per network, noise level and sample size."""
+    noise = noise_dimension(dataset)
+    summary = summarize(dataset).sortby("n_train")
+    metrics = [name for name in METRICS if name in summary]
+    errors = [name for name in ("train_error", "test_error") if name in summary]
+    lines = ["  ".join([f"{noise:>11}", f"{'n_train':>8}", *(f"{name:>22}" for name in (*errors, *metrics))])]
+    for network in summary["network"].values:
+        lines.append(f"{network}, {int(summary['n_parameters'].sel(network=network))} parameters")
+        for level in summary[noise].values:
+            for n in summary["n_train"].values:
+                at = {noise: level, "n_train": n}
+                cells = [(name, {"network": network}) for name in errors]
+                cells += [(name, {"network_a": network, "network_b": network}) for name in metrics]
+                values = [_with_error(summary, name, {**at, **where}) for name, where in cells]
+                lines.append("  ".join([f"{level:>11g}", f"{n:>8}", *(f"{value:>22}" for value in values)]))
+    diverged = int(summary["n_diverged"].sum())
+    if diverged:
+        lines.append(f"{diverged} of {dataset['test_error'].size} networks diverged and are left out")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns 0, 2 for a wrong option or input, or 130 when it is interrupted."""
+    try:
+        _parse(arguments).run()
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"jaxalign: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("jaxalign: interrupted\n")
+        return 130
+    return 0
+
+
+def _parse(arguments: list[str] | None) -> Sweep | Plot:
+    """Reads the arguments.
+
+    Raises:
+      ValueError: with the parser's message on one line, where it would draw a box over several.
+    """
+    message = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(message):
+            return tyro.cli(Command, prog="jaxalign", description=__doc__, args=arguments)
+    except SystemExit as exit_:
+        if exit_.code in (0, None):
+            raise
+        plain = re.sub(r"\x1b\[[0-9;]*m|[─-╿]", " ", message.getvalue())
+        raise ValueError(" ".join(plain.split())) from None
+
+
+def _given(options: dict) -> dict:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _with_error(summary: xr.Dataset, name: str, at: dict) -> str:
+    value, error = (float(summary[variable].sel(at)) for variable in (name, f"{name}_stderr"))
+    return f"{value:.4f}" + (f" ± {error:.4f}" if np.isfinite(error) else "")
+
+
+def _save_figure(dataset: xr.Dataset, path: Path, x: str, metric: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plot_sweep(dataset, x=x, metric=metric).savefig(path, dpi=150)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text + "\n")
