@@ -67,12 +67,12 @@ def log_bins(ranks: Ranks) -> Float32[Array, ""]:
     """H = -sum_b q_b log(q_b / w_b) over bins of geometrically growing width w_b, with its bias removed.
 
     The plug-in entropy of S independent samples is low by sum_b Var(q_b) / (2 q_b) where bins are well filled, which
-    is the term of Miller and Madow, (occupied bins - 1) / (2 S). The delete-one jackknife (Zahl 1977) replaces its
-    1/2 by g(n) = n - n (n - 1) log(n / (n - 1)), which falls from 1 at n = 1 to 1/2: the correction is
-    (sum_b g(n_b) - g(S)) / S, and the narrow bins, which hold about one sample at independence, are corrected too.
+    is the term of Miller and Madow, (occupied bins - 1) / (2 S). The delete-one jackknife (Zahl 1977) puts
+    g(n) = n - n (n - 1) log(n / (n - 1)) for the 1/2 of a bin of n samples; it falls from 1 at n = 1 to 1/2, and so
+    corrects the narrow bins too, which hold about one sample each at independence.
 
     With p_ib the mass of sample i in bin b, Var(q_b) = (mean_i p_ib^2 - q_b^2) / S. Without ties p_ib is 0 or 1; where
-    B is tied throughout, p_ib = q_b does not fluctuate. So each g(n_b) is weighted by mean_i p_ib^2 / q_b.
+    B is tied throughout, p_ib = q_b does not fluctuate and the correction is 0.
 
     Samples are not independent: where i and i' are each other's neighbours in A, both ranks come from one distance in
     B. With f the fraction of samples that have such a partner, they add (sum_b mean_i p_ib p_i'b / q_b - f) / (2 S).
@@ -85,7 +85,7 @@ def log_bins(ranks: Ranks) -> Float32[Array, ""]:
     def weigh(moments: Float32[Array, " bins"]) -> Float32[Array, " bins"]:
         return jnp.where(occupied, moments / jnp.where(occupied, q, 1), 0)
 
-    alone = jnp.sum(_jackknife(samples * q) * weigh(squares)) - _jackknife(jnp.float32(samples))
+    alone = jnp.sum(_jackknife(samples * q) * (weigh(squares) - q))
     in_pairs = (jnp.sum(weigh(products)) - paired) / 2
     return _binned_entropy(q, edges) + (alone + in_pairs) / samples
 
@@ -142,7 +142,7 @@ def log_bin_edges(n: int) -> np.ndarray:
 
 
 class _Masses(NamedTuple):
-    """Means over samples: of the mass in a bin, of its square, of its product with the partner's; and the fraction f."""
+    """Means over samples of the mass in a bin, of its square, of its product with the partner's; and the fraction f."""
 
     mean: Float32[Array, " bins"]
     square: Float32[Array, " bins"]

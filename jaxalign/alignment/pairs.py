@@ -1,7 +1,7 @@
 """All ordered pairs of an ensemble of representations."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -64,8 +64,14 @@ def pair_matrices(
     points = prepare(representations)
 
     def summarize(ranks: Ranks) -> dict[str, Array]:
-        over_a, over_b = (Ranks(0, 0, 0),), (Ranks(0, 0, None),)
-        return {name: jax.vmap(jax.vmap(f, over_a), over_b)(ranks) for name, f in statistics.items()}
+        def over_pairs(statistic: Callable[[Ranks], Array]) -> Array:
+            def of(less: Array, equal: Array, reciprocal: Array) -> Array:
+                return statistic(Ranks(less, equal, reciprocal))
+
+            # `reciprocal` belongs to A and is the same for every B.
+            return jax.vmap(jax.vmap(of), in_axes=(0, 0, None))(*ranks)
+
+        return {name: over_pairs(statistic) for name, statistic in statistics.items()}
 
     group = _group_size(k, n, neighbors, tile)
     if group >= k:

@@ -100,7 +100,7 @@ def reciprocal_samples(nearest: Int32[Array, "a neighbors n"]) -> Int32[Array, "
     neighbors, n = nearest.shape[1:]
 
     def of(nearest: Int32[Array, "neighbors n"]) -> Int32[Array, "neighbors n"]:
-        back = nearest[:, nearest] == jnp.arange(n)  # (m', m, i): whether i is the m'-th neighbour of (m, i)'s
+        back = nearest[:, nearest] == jnp.arange(n)[None, None]  # (m', m, i): whether that neighbour's m'-th is i
         return jnp.where(back.any(0), jnp.argmax(back, axis=0) * n + nearest, -1).astype(jnp.int32)
 
     return jax.vmap(of)(nearest)

@@ -5,7 +5,7 @@ Members and noise levels form one axis, the group, in the order (noise level, me
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +54,7 @@ class GroupData(NamedTuple):
     batch_keys: Key[Array, "*group"]  # one for shared batches, else (G,)
 
 
-def is_solved(network: Network) -> bool:
+def is_solved(network: Network) -> TypeGuard[LinearNetwork]:
     """Whether the members of this network are solved in closed form instead of trained."""
     return isinstance(network, LinearNetwork) and network.solver is not None
 

@@ -57,7 +57,10 @@ def filtered_least_squares(
     n_train: Array,
     snr: Array,
 ) -> Float[Array, "outputs dim"]:
-    """W = sum_i v_i f(s_i) / sv_i (u_i . y) with X = U diag(sv) V^T and s_i = sv_i^2 / n; rows beyond `n_train` are 0."""
+    """W = sum_i v_i f(s_i) / sv_i (u_i . y), with X = U diag(sv) V^T and s_i = sv_i^2 / n.
+
+    Rows of `inputs` and `targets` beyond `n_train` are 0.
+    """
     u, singular, vt = jnp.linalg.svd(inputs, full_matrices=False)
     # Padding rows and repeated rows leave singular values that are zero up to the rounding of the decomposition.
     cutoff = singular[0] * math.sqrt(max(inputs.shape)) * jnp.finfo(inputs.dtype).eps
@@ -89,6 +92,6 @@ def balanced_layers(
     root = jnp.maximum(squared, 0.0) ** 0.25
     inverse_root = jnp.where(root > 0, 1.0 / jnp.where(root > 0, root, 1.0), 0.0)
     first = inverse_root[:, None] * jnp.matmul(modes.T, weights, precision="highest")
-    second = modes * root
+    second = modes * root[None, :]
     # Units beyond the rank of W are silent at the balanced minimum.
     return jnp.pad(first, ((0, hidden - units), (0, 0))), jnp.pad(second, ((0, 0), (0, hidden - units)))

@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxalign import checks
 from jaxalign.alignment.registry import METRICS
-from jaxalign.ensemble.training import Training
+from jaxalign.ensemble import Training, is_solved
 from jaxalign.networks import MLP, LinearNetwork, Network, layers
 from jaxalign.tasks import ImageTask, LinearTeacher, Task
 from jaxalign.theory import filters
@@ -88,8 +88,7 @@ class SweepConfig:
 
     def _check_layers(self) -> None:
         for network in self.networks:
-            solved = isinstance(network, LinearNetwork) and network.solver is not None
-            if solved and self.task.classification:
+            if is_solved(network) and self.task.classification:
                 checks.reject(
                     "networks",
                     "trained for classification: least squares solves regression, pass LinearNetwork(solver=None)",

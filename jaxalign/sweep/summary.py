@@ -40,8 +40,8 @@ def summarize(dataset: xr.Dataset) -> xr.Dataset:
             order = ("network_a", "network_b", *cell, "replicate", "member_a", "member_b")
             means = _mean_of_pairs(dataset[name].transpose(*order).values.astype(np.float64))
             out[name], out[f"{name}_stderr"] = ((("network_a", "network_b", *cell), v) for v in means)
-    finite = np.isfinite(dataset["test_error"])
-    out["n_diverged"] = (~finite).sum(("replicate", "member")).transpose("network", *cell)
+    diverged = dataset["test_error"].isnull()
+    out["n_diverged"] = diverged.sum(("replicate", "member")).transpose("network", *cell)
     out["interpolation_threshold"] = interpolation_threshold(dataset)
     kept = {
         name: c for name, c in dataset.coords.items() if not {"replicate", "member", "member_a", "member_b"} & {*c.dims}

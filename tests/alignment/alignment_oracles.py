@@ -19,17 +19,23 @@ def squared_distances(x):
     return ((x[:, None] - x[None]) ** 2).sum(-1)
 
 
+def nearest(a, neighbors=1):
+    """(neighbors, N): the nearest points of each, ties by `tie_order`."""
+    da = squared_distances(a)
+    n = len(da)
+    order = [sorted(set(range(n)) - {i}, key=lambda j, i=i: (da[i, j], tie_order(i, j))) for i in range(n)]
+    return np.array([row[:neighbors] for row in order]).T
+
+
 def ranks(a, b, neighbors=1):
     """(less, equal), each of shape (neighbors, N)."""
-    da, db = squared_distances(a), squared_distances(b)
-    n = len(da)
+    db = squared_distances(b)
+    n = len(db)
     less, equal = np.zeros((2, neighbors, n), int)
-    for i in range(n):
-        others = [j for j in range(n) if j != i]
-        nearest = sorted(others, key=lambda j, i=i: (da[i, j], tie_order(i, j)))[:neighbors]
-        for k, j in enumerate(nearest):
-            less[k, i] = sum(db[i, others] < db[i, j])
-            equal[k, i] = sum(db[i, others] == db[i, j])
+    for (k, i), j in np.ndenumerate(nearest(a, neighbors)):
+        others = np.delete(db[i], i)
+        less[k, i] = sum(others < db[i, j])
+        equal[k, i] = sum(others == db[i, j])
     return less, equal
 
 
@@ -47,8 +53,9 @@ def spread_masses(less, equal):
     return masses
 
 
-def log_bin_cce(less, equal):
-    """Binned entropy with the variance form of the Miller-Madow term."""
+def log_bin_cce(a, b, neighbors=1):
+    """Binned entropy, its jackknife correction, and the covariance of samples that are each other's neighbours."""
+    less, equal = ranks(a, b, neighbors)
     n, samples = less.shape[-1], less.size
     edges = [0]
     for b in range(10**6):
@@ -63,8 +70,17 @@ def log_bin_cce(less, equal):
     q, w = p.mean(0), np.diff(edges) / (n - 1)
     used = q > 0
     entropy = -np.sum(q[used] * np.log(q[used] / w[used]))
-    variances = (p**2).mean(0) - q**2
-    return entropy + np.sum(variances[used] / q[used]) / (2 * samples)
+    count = samples * q[used]
+    jackknife = np.array([g(x) for x in count]) @ ((p**2).mean(0)[used] / q[used] - q[used])
+    pairs = {(i, j): k * n + i for (k, i), j in np.ndenumerate(nearest(a, neighbors))}
+    mutual = [(s, pairs[j, i]) for (i, j), s in pairs.items() if (j, i) in pairs]
+    covariance = sum((p[s] * p[t])[used] @ (1 / q[used]) - 1 for s, t in mutual) / samples
+    return entropy + (jackknife + covariance / 2) / samples
+
+
+def g(n):
+    """What the delete-one jackknife puts for the 1/2 of Miller and Madow."""
+    return 1.0 if n <= 1 else n - n * (n - 1) * np.log(n / (n - 1))
 
 
 def pooled_entropy(ranks, n):

@@ -15,7 +15,7 @@ def kernel(points, neighbors=1, tile=None):
     """Fields of shape (A, B, neighbors, N)."""
     tile = tile or ranks.choose_tile(points.shape[1])
     counts = ranks.neighbor_ranks(distances.prepare(points), neighbors, tile)
-    return jax.tree.map(lambda x: x.swapaxes(0, 1), counts)
+    return counts.less.swapaxes(0, 1), counts.equal.swapaxes(0, 1), counts.reciprocal
 
 
 def integer_points(seed, k, n, d, levels):
@@ -26,8 +26,12 @@ def integer_points(seed, k, n, d, levels):
 @pytest.mark.parametrize(("n", "d", "levels"), [(10, 1, 3), (101, 3, 3), (101, 3, 100)])
 def test_ranks_on_a_grid_equal_the_oracle(n, d, levels, neighbors):
     points = integer_points(n, 3, n, d, levels)
-    less, equal = kernel(points, neighbors)
+    less, equal, reciprocal = kernel(points, neighbors)
     for a in range(3):
+        nearest = oracle.nearest(points[a], neighbors)
+        for (k, i), j in np.ndenumerate(nearest):
+            back = [m * n + j for m in range(neighbors) if nearest[m, j] == i]
+            assert reciprocal[a, k, i] == (back[0] if back else -1)
         for b in range(3):
             expected = oracle.ranks(points[a], points[b], neighbors)
             np.testing.assert_array_equal(less[a, b], expected[0])
@@ -44,7 +48,7 @@ def test_a_common_offset_of_a_grid_changes_no_rank():
 def test_ranks_of_float_data_equal_the_oracle_but_for_near_ties(offset):
     rng = np.random.default_rng(1)
     points = (rng.normal(size=(2, 400, 16)) + offset * rng.normal(size=(2, 1, 16))).astype(np.float32)
-    less, equal = kernel(points)
+    less, equal, _ = kernel(points)
     for a in range(2):
         expected, _ = oracle.ranks(points[a], points[1 - a])
         assert np.abs(np.asarray(less[a, 1 - a]) - expected).max() <= 1
@@ -99,7 +103,7 @@ def test_duplicates_of_float_points_are_exact_ties(d):
     """Equal rows must give equal bits wherever the tiles of the matrix product put them."""
     rng = np.random.default_rng(d)
     points = np.tile(rng.normal(size=(37, d)) + 3, (5, 1)).astype(np.float32)[None]
-    less, equal = kernel(points, 4)
+    less, equal, _ = kernel(points, 4)
     np.testing.assert_array_equal(less, 0)
     np.testing.assert_array_equal(equal, 4)
 
