@@ -73,7 +73,7 @@ def train_member(
 
     def loss(parameters: PyTree, rest: PyTree, step: Int[Array, ""]) -> tuple[Float[Array, ""], PyTree]:
         inputs, targets, weights = batch(step)
-        module: Any = nnx.merge(graph, parameters, rest)
+        module: Any = nnx.merge(graph, parameters, rest, copy=True)
         output, _ = module(inputs)
         _, _, rest = nnx.split(module, nnx.Param, ...)
         return jnp.sum(weights * task.loss(output, targets)), rest
@@ -87,7 +87,7 @@ def train_member(
     start = (parameters, rest, optimizer.init(parameters))
     (parameters, rest, _), _ = jax.lax.scan(update, start, jnp.arange(training.steps))
 
-    trained: Any = nnx.merge(graph, parameters, rest)
+    trained: Any = nnx.merge(graph, parameters, rest, copy=True)
     trained.eval()
     train_output, _ = trained(task.inputs(world, data.drawn))
     test_output, representations = trained(test.inputs)

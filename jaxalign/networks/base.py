@@ -39,7 +39,7 @@ def layers(network: Network, input_shape: tuple[int, ...], n_outputs: int) -> tu
     rows = 2
 
     def call(state: Any, inputs: jax.Array) -> Any:
-        return nnx.merge(graph, state)(inputs)  # type: ignore[operator]  # modules are callable by the protocol
+        return nnx.merge(graph, state, copy=True)(inputs)  # type: ignore[operator]  # modules are callable by the protocol
 
     returned = jax.eval_shape(call, state, jax.ShapeDtypeStruct((rows, *input_shape), "float32"))
     allowed = f"a network whose call returns (output of shape (rows, {n_outputs}), dict of representations)"
