@@ -48,7 +48,10 @@ def real(
         allowed += f" and at most {maximum:g}"
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         reject(name, allowed, value)
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        reject(name, allowed, value)
     too_small = number <= minimum if exclude_minimum else number < minimum
     if math.isnan(number) or too_small or number > maximum or (finite and math.isinf(number)):
         reject(name, allowed, value)
@@ -87,7 +90,7 @@ def sequence(name: str, values: Any, of: str) -> tuple:
       ValueError: if `values` is a string or no iterable, is empty, or holds an item twice.
     """
     allowed = f"a non-empty sequence of {of}"
-    if isinstance(values, str) or not isinstance(values, Iterable):
+    if isinstance(values, str) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) != 1:
         reject(name, allowed, values)
     items = tuple(values)
     if not items:

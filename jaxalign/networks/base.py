@@ -41,12 +41,16 @@ def layers(network: Network, input_shape: tuple[int, ...], n_outputs: int) -> tu
     def call(state: Any, inputs: jax.Array) -> Any:
         return nnx.merge(graph, state, copy=True)(inputs)  # type: ignore[operator]  # modules are callable by the protocol
 
-    returned = jax.eval_shape(call, state, jax.ShapeDtypeStruct((rows, *input_shape), "float32"))
-    allowed = f"a network whose call returns (output of shape (rows, {n_outputs}), dict of representations)"
+    allowed = f"networks whose call returns (output of shape (rows, {n_outputs}), dict of representations (rows, ...))"
+    try:
+        returned = jax.eval_shape(call, state, jax.ShapeDtypeStruct((rows, *input_shape), "float32"))
+    except TypeError as error:
+        raise ValueError(f"networks must be {allowed}, got {network!r}: {error}") from error
     if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], dict)):
         checks.reject("networks", allowed, network)
     output, representations = returned
-    if getattr(output, "shape", None) != (rows, n_outputs):
+    leading = [getattr(value, "shape", ())[:1] for value in representations.values()]
+    if getattr(output, "shape", None) != (rows, n_outputs) or any(shape != (rows,) for shape in leading):
         checks.reject("networks", allowed, network)
     return tuple(representations)
 

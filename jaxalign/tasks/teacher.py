@@ -64,8 +64,9 @@ class LinearTeacher(Task):
 
     def load(self, key: Key[Array, ""]) -> Float[Array, "outputs dim"]:
         gaussian = jax.random.normal(key, (self.dim, self.outputs))
-        orthonormal, _ = jnp.linalg.qr(gaussian)
-        return orthonormal.T
+        orthonormal, triangular = jnp.linalg.qr(gaussian)
+        # With the signs of the diagonal the rows are uniform (Haar); the bare decomposition fixes a sign of its own.
+        return (orthonormal * jnp.sign(jnp.diag(triangular))[None, :]).T
 
     def draw_inputs(self, world: Array, key: Key[Array, ""], n: int) -> Float[Array, "n dim"]:
         return draw_rows(key, n, lambda row_key: jax.random.normal(row_key, (self.dim,)))

@@ -1,0 +1,176 @@
+import dataclasses
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxalign.networks import MLP, LinearNetwork, Network, layers, n_parameters
+from jaxalign.theory import MinNorm, Ridge
+
+ACTIVATIONS = {
+    LinearNetwork(7): lambda h: h,
+    MLP(7): lambda h: np.maximum(h, 0),
+    MLP(7, "tanh"): np.tanh,
+}
+SIGMAS = 4.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Own:
+    """A user's network; `returns` says what its module answers with."""
+
+    returns: str = "right"
+
+    def build(self, rngs, input_shape, n_outputs):
+        return OwnModule(self.returns, input_shape[0], n_outputs, rngs)
+
+
+class OwnModule(nnx.Module):
+    def __init__(self, returns, n_in, n_outputs, rngs):
+        self.returns = returns
+        self.linear = nnx.Linear(n_in, n_outputs, rngs=rngs)
+        self.statistics = nnx.BatchStat(jnp.zeros(1000))
+
+    def __call__(self, inputs):
+        output = self.linear(inputs)
+        return {
+            "right": (output, {"low": inputs, "high": output}),
+            "output alone": output,
+            "three": (output, {"low": inputs}, {}),
+            "a list": (output, [inputs]),
+            "too wide": (jnp.tile(output, (1, 2)), {}),
+            "transposed": (output.T, {}),
+            "no array": ("output", {}),
+        }[self.returns]
+
+
+@pytest.mark.parametrize("hidden", [1, 20])
+@pytest.mark.parametrize("input_shape, d", [((5,), 5), ((4, 3, 2), 24)])
+@pytest.mark.parametrize("c", [1, 10])
+def test_n_parameters(hidden, input_shape, d, c):
+    assert n_parameters(LinearNetwork(hidden), input_shape, c) == hidden * (d + c)
+    for activation in ("relu", "tanh"):
+        assert n_parameters(MLP(hidden, activation), input_shape, c) == hidden * (d + 1) + c * (hidden + 1)
+
+
+def test_n_parameters_allocates_nothing_and_counts_only_what_is_trained():
+    assert n_parameters(LinearNetwork(10**6), (10**6,), 1) == 10**6 * (10**6 + 1)
+    assert n_parameters(Own(), (5,), 3) == 5 * 3 + 3
+
+
+@pytest.mark.parametrize("network", ACTIVATIONS, ids=str)
+@pytest.mark.parametrize("input_shape", [(24,), (4, 3, 2)])
+def test_forward_is_that_of_numpy(network, input_shape):
+    module = network.build(nnx.Rngs(0), input_shape, 3)
+    rng = np.random.default_rng(0)
+    parameters = nnx.state(module, nnx.Param)
+    # Random in all parameters, so that the biases (zero at first) are seen to be used.
+    nnx.update(module, jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), parameters))
+    x = rng.normal(size=(11, *input_shape)).astype(np.float32)
+    with jax.default_matmul_precision("highest"):
+        returned = module(jnp.asarray(x))
+
+    def affine(layer, features):
+        mapped = features @ np.asarray(layer.kernel[...], np.float64).T
+        return mapped if layer.bias is None else mapped + np.asarray(layer.bias[...], np.float64)[:, 0]
+
+    hidden = ACTIVATIONS[network](affine(module.first, x.reshape(11, -1).astype(np.float64)))
+    assert isinstance(returned, tuple) and list(returned[1]) == ["hidden"]
+    output, representations = returned
+    assert (output.shape, representations["hidden"].shape) == ((11, 3), (11, 7))
+    np.testing.assert_allclose(representations["hidden"], hidden, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(output, affine(module.second, hidden), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("network", [LinearNetwork(400), MLP(400)], ids=str)
+def test_weights_start_as_lecun_draws_and_biases_at_zero(network):
+    module = network.build(nnx.Rngs(0), (10, 9), 50)
+    for layer, fan_in in ((module.first, 90), (module.second, 400)):
+        kernel = np.asarray(layer.kernel[...], np.float64)
+        assert kernel.shape[1] == fan_in
+        sigma = 1 / np.sqrt(fan_in)
+        np.testing.assert_allclose(kernel.std(), sigma, rtol=SIGMAS / np.sqrt(2 * kernel.size))
+        np.testing.assert_allclose(kernel.mean(), 0, atol=SIGMAS * sigma / np.sqrt(kernel.size))
+        if isinstance(network, MLP):
+            np.testing.assert_array_equal(layer.bias[...], 0)
+        else:
+            assert layer.bias is None
+
+
+def test_initialization_belongs_to_its_key_and_layers_differ():
+    def kernels(seed):
+        module = MLP(6).build(nnx.Rngs(seed), (6,), 6)
+        return [np.asarray(layer.kernel[...]) for layer in (module.first, module.second)]
+
+    np.testing.assert_array_equal(kernels(0), kernels(0))
+    assert len(np.unique(np.array([kernels(0), kernels(1)]).ravel())) == 4 * 36
+
+
+@pytest.mark.parametrize(
+    "network, names", [(LinearNetwork(4), ("hidden",)), (MLP(4), ("hidden",)), (Own(), ("low", "high"))], ids=str
+)
+def test_layers_are_the_names_of_the_representations(network, names):
+    found = layers(network, (5,), 3)
+    assert isinstance(found, tuple) and sorted(found) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    "returns",
+    [
+        "output alone",
+        "three",
+        "a list",
+        "too wide",
+        "transposed",
+        pytest.param(
+            "no array", marks=pytest.mark.xfail(raises=TypeError, strict=True, reason="jax.eval_shape refuses")
+        ),
+    ],
+)
+def test_layers_refuses_a_network_that_returns_something_else(returns):
+    allowed = "a network whose call returns (output of shape (rows, 3), dict of representations)"
+    message = f"networks must be {allowed}, got {Own(returns)!r}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        layers(Own(returns), (5,), 3)
+
+
+def test_anything_that_builds_is_a_network():
+    for network in (Own(), MLP(3), LinearNetwork(3)):
+        assert isinstance(network, Network)
+    assert not isinstance(object(), Network)
+
+
+def test_networks_are_values():
+    assert MLP(3) == MLP(3, "relu") != MLP(3, "tanh")
+    assert hash(MLP(3)) == hash(MLP(3, "relu"))
+    assert LinearNetwork(3) == LinearNetwork(3, MinNorm()) != LinearNetwork(3, Ridge(0.1))
+    assert LinearNetwork(3, None).solver is None
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        MLP(3).hidden = 4
+
+
+@pytest.mark.parametrize("kind", [LinearNetwork, MLP])
+@pytest.mark.parametrize("hidden", [0, -1, 2.5, 2.0, True, "3", None])
+def test_hidden_must_be_a_positive_integer(kind, hidden):
+    message = f"hidden must be an integer of at least 1, got {hidden!r}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        kind(hidden)
+
+
+@pytest.mark.parametrize(
+    "activation, hint", [("rleu", " (did you mean 'relu'?)"), ("tahn", " (did you mean 'tanh'?)"), (None, ""), (3, "")]
+)
+def test_an_unknown_activation_is_refused(activation, hint):
+    message = f"activation must be one of relu, tanh; got {activation!r}{hint}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        MLP(4, activation)
+
+
+@pytest.mark.parametrize("solver", ["MinNorm", MinNorm, True, 0.1])
+def test_a_solver_must_be_a_spectral_filter(solver):
+    message = f"solver must be None or a spectral filter such as MinNorm(), got {solver!r}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        LinearNetwork(4, solver)

@@ -1,0 +1,58 @@
+"""Imports run one way, and importing has no side effects."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "jaxalign"
+# Each room may import the rooms before it; `checks` and `streams` are the floor they all stand on.
+ORDER = ["checks", "streams", "alignment", "theory", "tasks", "networks", "ensemble", "sweep", "plots", "cli"]
+APART = {"theory": {"tasks", "networks"}, "tasks": {"alignment", "theory"}, "networks": {"alignment", "tasks"}}
+
+
+def room(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "jaxalign":
+            parts = node.module.split(".")[1:]
+            yield from [parts[0]] if parts else [alias.name for alias in node.names]
+
+
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in ORDER)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_one_way(path):
+    own = room(path)
+    for other in set(imported_rooms(path)) - {own}:
+        assert ORDER.index(other) < ORDER.index(own), f"{own} imports {other}"
+        assert other not in APART.get(own, ()), f"{own} imports {other}"
+
+
+def test_alignment_knows_nothing_but_the_checks():
+    files = (PACKAGE / "alignment").rglob("*.py")
+    assert {other for path in files for other in imported_rooms(path)} <= {"checks", "alignment"}
+
+
+def test_import_starts_no_device_and_no_tensorflow():
+    code = (
+        "import sys, jaxalign; from jax._src import xla_bridge; "
+        "assert not xla_bridge._backends, 'a device was initialized'; "
+        "loaded = {'tensorflow', 'tensorflow_datasets', 'matplotlib', 'sklearn'} & set(sys.modules); "
+        "assert not loaded, loaded; "
+        "import jax; assert not jax.config.jax_enable_x64"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_public_names_are_there():
+    import jaxalign
+
+    assert all(hasattr(jaxalign, name) for name in jaxalign.__all__)
