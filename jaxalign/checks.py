@@ -3,7 +3,7 @@
 import difflib
 import math
 import numbers
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 
@@ -139,8 +139,3 @@ def instances(name: str, values: Any, kind: type | tuple[type, ...], of: str) ->
 
 def _is_integer(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
-
-
-def shape_of(values: Sequence | Any) -> tuple[int, ...]:
-    """The shape of an array-like, for messages."""
-    return tuple(getattr(values, "shape", ()))

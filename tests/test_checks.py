@@ -202,8 +202,3 @@ def test_instances_accepts(values, kind):
 def test_instances_refuses(values):
     message = f"networks must be a non-empty sequence of ints, got {values!r}"
     refuses(message, checks.instances, "networks", values, int, "ints")
-
-
-@pytest.mark.parametrize("values, shape", [(np.zeros((2, 3)), (2, 3)), (np.float32(1), ()), ([1, 2], ()), (None, ())])
-def test_shape_of(values, shape):
-    assert checks.shape_of(values) == shape
