@@ -6,6 +6,7 @@ jaxalign.plot_sweep(ds)                 # error and alignment against the sample
 """
 
 from jaxalign import alignment, theory
+from jaxalign._version import __version__
 from jaxalign.ensemble import Training
 from jaxalign.networks import MLP, LinearNetwork
 from jaxalign.plots import plot_sweep
@@ -21,8 +22,6 @@ from jaxalign.sweep import (
 from jaxalign.tasks import ImageTask, LinearTeacher
 from jaxalign.theory import GradientDescent, GradientFlow, MinNorm, Ridge, TunedRidge
 
-__version__ = "0.1.0"
-
 __all__ = [
     "MLP",
     "GradientDescent",
@@ -35,6 +34,7 @@ __all__ = [
     "SweepConfig",
     "Training",
     "TunedRidge",
+    "__version__",
     "alignment",
     "interpolation_threshold",
     "load_sweep",

@@ -74,12 +74,11 @@ def plot_sweep(
     right.set_ylabel(METRICS[metric].label + "\n" + _direction(metric))
     for axes in (left, right):
         axes.set_xscale("log")
+        _label_plainly(axes)
         axes.set_xlabel(X_AXES[x])
         axes.grid(alpha=0.2)
     if noise == "snr":
         left.set_yscale("log")
-    if x == "n_train":
-        _label_sizes((left, right), summary["n_train"].values)
     handles, labels = left.get_legend_handles_labels()
     title = "Vertical lines: interpolation threshold (training error leaves zero)"
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), title=title, frameon=False)
@@ -116,12 +115,10 @@ def _direction(metric: str) -> str:
     return "" if larger is None else f"({'higher' if larger else 'lower'} = more aligned)"
 
 
-def _label_sizes(panels: tuple["Axes", ...], sizes: np.ndarray) -> None:
-    """Labels round sample sizes in plain digits."""
-    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+def _label_plainly(axes: "Axes") -> None:
+    """Labels round values of the logarithmic axis in plain digits."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    for axes in panels:
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.xaxis.set_major_formatter(ScalarFormatter())
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlim(0.85 * sizes.min(), 1.18 * sizes.max())
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())

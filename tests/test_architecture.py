@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "jaxalign"
-# Each room may import the rooms before it; `checks` and `streams` are the floor they all stand on.
-ORDER = ["checks", "streams", "alignment", "theory", "tasks", "networks", "ensemble", "sweep", "plots", "cli"]
+# Each room may import the rooms before it.
+FLOOR = ["_version", "checks", "streams"]
+ORDER = [*FLOOR, "alignment", "theory", "tasks", "networks", "ensemble", "sweep", "plots", "cli"]
 APART = {"theory": {"tasks", "networks"}, "tasks": {"alignment", "theory"}, "networks": {"alignment", "tasks"}}
 
 

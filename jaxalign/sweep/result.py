@@ -6,11 +6,12 @@ import jax
 import numpy as np
 import xarray as xr
 
+from jaxalign._version import __version__
 from jaxalign.networks import n_parameters
 from jaxalign.sweep.config import SweepConfig, from_json, to_json
 
 MEMBER_VARIABLES = ("train_error", "test_error")
-_PACKAGES = ("jaxalign", "jax", "jaxlib", "flax", "optax", "numpy")
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
 def empty_arrays(config: SweepConfig) -> dict[str, np.ndarray]:
@@ -52,9 +53,10 @@ def assemble(config: SweepConfig, arrays: dict[str, np.ndarray], seconds: dict[s
         coordinates |= {"network_a": names, "member_a": members, "network_b": names, "member_b": members}
     if task.alpha(1) is not None:
         coordinates["alpha"] = ("n_train", [task.alpha(n) for n in config.n_train])
+    packages = [f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES]
     attributes = {
         "config": to_json(config),
-        "versions": ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES),
+        "versions": ", ".join([f"jaxalign {__version__}", *packages]),
         "device": jax.devices()[0].device_kind,
         "probes": config.probes,
         **{f"seconds_{phase}": round(value, 3) for phase, value in seconds.items()},
