@@ -1,5 +1,6 @@
 """Figures from the result of a sweep."""
 
+import io
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,13 +46,11 @@ def plot_sweep(
     Raises:
       ValueError: if `dataset` is not the result of a sweep, or holds no such metric or axis.
     """
-    from matplotlib.figure import Figure
-
     noise = noise_dimension(dataset)
     checks.choice("metric", metric, [name for name in METRICS if name in dataset])
     checks.choice("x", x, [name for name in X_AXES if name in dataset.coords])
     summary = summarize(dataset).sortby("n_train")
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    figure = _new_figure(figsize=(10, 4.2))
     left, right = figure.subplots(1, 2)
     colors = _colors(dataset.sizes[noise])
     for i, network in enumerate(summary["network"].values):
@@ -83,6 +82,19 @@ def plot_sweep(
     title = "Vertical lines: interpolation threshold (training error leaves zero)"
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), title=title, frameon=False)
     return figure
+
+
+def _new_figure(figsize: tuple[float, float]) -> "Figure":
+    """A figure that notebooks show as the value of a cell, without pyplot and its global state."""
+    from matplotlib.figure import Figure
+
+    class InlineFigure(Figure):
+        def _repr_png_(self) -> bytes:
+            image = io.BytesIO()
+            self.savefig(image, format="png", dpi=100)
+            return image.getvalue()
+
+    return InlineFigure(figsize=figsize, layout="constrained")
 
 
 def _draw_curve(

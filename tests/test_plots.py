@@ -61,8 +61,8 @@ def test_bad_input_is_named(dataset, options, message):
         plot_sweep(dataset, **options)
 
 
-def test_no_window_is_opened(dataset):
+def test_a_notebook_shows_the_figure_and_no_window_is_opened(dataset):
     import matplotlib.pyplot as plt
 
-    plot_sweep(dataset)
+    assert plot_sweep(dataset)._repr_png_()[:4] == b"\x89PNG"
     assert plt.get_fignums() == []

@@ -94,7 +94,7 @@ def test_what_is_shared_is_shared():
     assert len(np.unique(keys[0], axis=0)) == 3
     assert len(np.unique(jax.random.key_data(draw().init_keys), axis=0)) == 1
     assert draw(shared_inputs=False).drawn.shape == (6, 24, 6)
-    np.testing.assert_array_equal(draw(shared_inputs=False).drawn[0], draw().drawn)
+    np.testing.assert_allclose(draw(shared_inputs=False).drawn[0], draw().drawn, atol=1e-6)
     assert draw(shared_batches=False).batch_keys.shape == (6,)
 
 
