@@ -3,7 +3,7 @@
 import abc
 from typing import Any, ClassVar
 
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Key, PyTree
 
 
 class Task(abc.ABC):
@@ -93,6 +93,3 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def error(self, output: Float[Array, "rows outputs"], targets: Array) -> Float[Array, " rows"]:
         """The error of each row, as it is reported."""
-
-
-Labels = Int[Array, " rows"]
