@@ -39,7 +39,8 @@ def layers(network: Network, input_shape: tuple[int, ...], n_outputs: int) -> tu
     rows = 2
 
     def call(state: Any, inputs: jax.Array) -> Any:
-        return nnx.merge(graph, state, copy=True)(inputs)  # type: ignore[operator]  # modules are callable by the protocol
+        module: Any = nnx.merge(graph, state, copy=True)
+        return module(inputs)
 
     allowed = f"networks whose call returns (output of shape (rows, {n_outputs}), dict of representations (rows, ...))"
     try:

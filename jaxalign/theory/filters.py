@@ -48,7 +48,7 @@ class SpectralFilter(abc.ABC):
 class MinNorm(SpectralFilter):
     """f(s) = 1 for s > 0: the least-squares solution of minimum norm, where gradient descent from zero ends."""
 
-    def response(self, eigenvalues: Eigenvalues, *, alpha: ArrayLike, snr: ArrayLike) -> Eigenvalues:  # noqa: D102
+    def response(self, eigenvalues: Eigenvalues, *, alpha: ArrayLike, snr: ArrayLike) -> Eigenvalues:
         xp = eigenvalues.__array_namespace__()
         return xp.where(eigenvalues > 0, xp.ones_like(eigenvalues), xp.zeros_like(eigenvalues))
 
@@ -69,7 +69,7 @@ class Ridge(SpectralFilter):
     def __post_init__(self) -> None:
         object.__setattr__(self, "lam", real("lam", self.lam, 0.0, exclude_minimum=True))
 
-    def response(self, eigenvalues: Eigenvalues, *, alpha: ArrayLike, snr: ArrayLike) -> Eigenvalues:  # noqa: D102
+    def response(self, eigenvalues: Eigenvalues, *, alpha: ArrayLike, snr: ArrayLike) -> Eigenvalues:
         return _ridge(eigenvalues, self.lam)
 
 
@@ -77,7 +77,7 @@ class Ridge(SpectralFilter):
 class TunedRidge(SpectralFilter):
     """f(s) = s / (s + lam) with lam = 1 / (SNR alpha), the penalty of least generalization error."""
 
-    def response(self, eigenvalues: Eigenvalues, *, alpha: ArrayLike, snr: ArrayLike) -> Eigenvalues:  # noqa: D102
+    def response(self, eigenvalues: Eigenvalues, *, alpha: ArrayLike, snr: ArrayLike) -> Eigenvalues:
         # Two divisions: the product snr * alpha could overflow where its reciprocal does not matter.
         return _ridge(eigenvalues, 1.0 / snr / alpha)
 
@@ -98,7 +98,7 @@ class GradientFlow(SpectralFilter):
     def __post_init__(self) -> None:
         object.__setattr__(self, "t", real("t", self.t, 0.0))
 
-    def response(self, eigenvalues: Eigenvalues, *, alpha: ArrayLike, snr: ArrayLike) -> Eigenvalues:  # noqa: D102
+    def response(self, eigenvalues: Eigenvalues, *, alpha: ArrayLike, snr: ArrayLike) -> Eigenvalues:
         xp = eigenvalues.__array_namespace__()
         return -xp.expm1(-self.t * _positive_part(eigenvalues))
 
@@ -125,7 +125,7 @@ class GradientDescent(SpectralFilter):
         object.__setattr__(self, "learning_rate", rate)
         object.__setattr__(self, "steps", integer("steps", self.steps))
 
-    def response(self, eigenvalues: Eigenvalues, *, alpha: ArrayLike, snr: ArrayLike) -> Eigenvalues:  # noqa: D102
+    def response(self, eigenvalues: Eigenvalues, *, alpha: ArrayLike, snr: ArrayLike) -> Eigenvalues:
         xp = eigenvalues.__array_namespace__()
         progress = self.learning_rate * _positive_part(eigenvalues)
         # |1 - progress| = 1 + excess. Kept off the logarithm's pole at progress = 1, where f = 1 to the last digit.
