@@ -1,6 +1,5 @@
 """The conditional copula entropy, from the ranks of nearest neighbours."""
 
-import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,7 +13,8 @@ from numpy.typing import ArrayLike
 
 from jaxalign import checks
 from jaxalign.alignment import inputs
-from jaxalign.alignment.ranks import Ranks, pair_ranks, tie_order
+from jaxalign.alignment.forms import FromRanks, measure
+from jaxalign.alignment.ranks import Ranks, tie_order
 
 BIN_GROWTH = 1.2
 LARGEST_BIN = 1 / 20
@@ -54,13 +54,7 @@ def conditional_copula_entropy(
     """
     estimator = checks.choice("estimator", estimator, ESTIMATORS)
     a, b, neighbors = inputs.pair(a, b, neighbors)
-    return _cce(a, b, neighbors, estimator)
-
-
-@functools.partial(jax.jit, static_argnames=("neighbors", "estimator"))
-def _cce(a: Float32[Array, "n da"], b: Float32[Array, "n db"], neighbors: int, estimator: str) -> Float32[Array, ""]:
-    ranks, finite = pair_ranks(a, b, neighbors)
-    return jnp.where(finite, ESTIMATORS[estimator](ranks), jnp.nan)
+    return measure(FromRanks(ESTIMATORS[estimator]), a, b, neighbors)
 
 
 def log_bins(ranks: Ranks) -> Float32[Array, ""]:

@@ -1,15 +1,13 @@
 """Measures that average over nearest neighbours."""
 
-import functools
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32
 from numpy.typing import ArrayLike
 
 from jaxalign.alignment import inputs
-from jaxalign.alignment.ranks import Ranks, pair_ranks
+from jaxalign.alignment.forms import FromRanks, measure
+from jaxalign.alignment.ranks import Ranks
 
 
 def information_imbalance(a: ArrayLike, b: ArrayLike, *, neighbors: int = 1) -> jax.Array:
@@ -38,7 +36,7 @@ def information_imbalance(a: ArrayLike, b: ArrayLike, *, neighbors: int = 1) -> 
       Glielmo et al. 2022, PNAS Nexus 1, pgac039.
     """
     a, b, neighbors = inputs.pair(a, b, neighbors)
-    return _measure(a, b, neighbors, mean_rank)
+    return measure(FromRanks(mean_rank), a, b, neighbors)
 
 
 def tie_fraction(a: ArrayLike, b: ArrayLike, *, neighbors: int = 1) -> jax.Array:
@@ -59,15 +57,7 @@ def tie_fraction(a: ArrayLike, b: ArrayLike, *, neighbors: int = 1) -> jax.Array
       ValueError: as `information_imbalance`.
     """
     a, b, neighbors = inputs.pair(a, b, neighbors)
-    return _measure(a, b, neighbors, tied)
-
-
-@functools.partial(jax.jit, static_argnames=("neighbors", "statistic"))
-def _measure(
-    a: Float32[Array, "n da"], b: Float32[Array, "n db"], neighbors: int, statistic: Callable[[Ranks], Array]
-) -> Float32[Array, ""]:
-    ranks, finite = pair_ranks(a, b, neighbors)
-    return jnp.where(finite, statistic(ranks), jnp.nan)
+    return measure(FromRanks(tied), a, b, neighbors)
 
 
 def mean_rank(ranks: Ranks) -> Float32[Array, ""]:

@@ -1,0 +1,94 @@
+"""The three forms in which a measure can be written, so that all pairs share the work done per representation.
+
+Every measure is stated for one pair of representations, or for one representation; batching over pairs, tiles and
+permutations is done in `pairs` alone. All functions are pure and take `points`, one representation as `prepare`
+returns it: shape (N, D), float32, finite, of order one, about centred.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float32, Int, Int32, PyTree
+
+from jaxalign.alignment.distances import all_finite, prepare
+from jaxalign.alignment.ranks import Ranks, pair_ranks
+
+# Rows of the N x N matrices that are held at once.
+MATRIX_ROWS = 64
+
+
+class FromRanks(NamedTuple):
+    """A statistic of the ranks in B of the neighbours found in A: fields of shape (neighbors, N)."""
+
+    statistic: Callable[[Ranks], Float32[Array, ""]]
+
+
+class FromStates(NamedTuple):
+    """A function of what was prepared once for each of the two representations.
+
+    Attributes:
+      embed: (points, neighbors) -> state, a pytree; `neighbors` is static.
+      permute: (state, order) -> the state of points[order], without the work of `embed`.
+      compare: (state of A, state of B) -> the measure A->B.
+    """
+
+    embed: Callable[[Float32[Array, "n d"], int], PyTree]
+    permute: Callable[[PyTree, Int32[Array, " n"]], PyTree]
+    compare: Callable[[PyTree, PyTree], Float32[Array, ""]]
+
+
+class FromMatrices(NamedTuple):
+    """The cosine of two N x N matrices: <P, Q> / sqrt(<P, P> <Q, Q>), accumulated over blocks of their rows.
+
+    Attributes:
+      embed: (points) -> state, a pytree.
+      permute: (state, order) -> the state of points[order], without the work of `embed`.
+      rows: (state, indices of probes) -> those rows of the matrix, shape (len(indices), N).
+    """
+
+    embed: Callable[[Float32[Array, "n d"]], PyTree]
+    permute: Callable[[PyTree, Int32[Array, " n"]], PyTree]
+    rows: Callable[[PyTree, Int32[Array, " rows"]], Float32[Array, "rows n"]]
+
+
+Form = FromRanks | FromStates | FromMatrices
+
+
+@functools.partial(jax.jit, static_argnames=("form", "neighbors"))
+def measure(form: Form, a: Float32[Array, "n da"], b: Float32[Array, "n db"], neighbors: int = 1) -> Float32[Array, ""]:
+    """The measure A->B of one pair; NaN if a representation has a value that is not finite."""
+    if isinstance(form, FromRanks):
+        ranks, finite = pair_ranks(a, b, neighbors)
+        return jnp.where(finite, form.statistic(ranks), jnp.nan)
+    finite = all_finite(a[None])[0] & all_finite(b[None])[0]
+    a, b = prepare(a[None])[0], prepare(b[None])[0]
+    if isinstance(form, FromStates):
+        value = form.compare(form.embed(a, neighbors), form.embed(b, neighbors))
+    else:
+        states = form.embed(a), form.embed(b)
+        products = inner_products(lambda i: jnp.stack([form.rows(state, i) for state in states]), len(a))
+        value = cosines(products, jnp.diag(products), jnp.diag(products))[0, 1]
+    return jnp.where(finite, value, jnp.nan)
+
+
+def inner_products(rows: Callable[[Int32[Array, " rows"]], Float32[Array, "k rows n"]], n: int) -> Array:
+    """<P_a, P_b> for all pairs of k matrices given by blocks of their rows, shape (k, k)."""
+
+    def add(total: Array, start: Int[Array, ""]) -> tuple[Array, None]:
+        indices = start + jnp.arange(MATRIX_ROWS, dtype=jnp.int32)
+        block = jnp.where((indices < n)[None, :, None], rows(jnp.minimum(indices, n - 1)), 0.0)
+        flat = block.reshape(len(block), -1)
+        return total + jnp.matmul(flat, flat.T, precision=lax.Precision.HIGHEST), None
+
+    k = jax.eval_shape(rows, jnp.zeros(1, jnp.int32)).shape[0]
+    return lax.scan(add, jnp.zeros((k, k)), jnp.arange(0, n, MATRIX_ROWS, dtype=jnp.int32))[0]
+
+
+def cosines(products: Float32[Array, "a b"], a: Float32[Array, " a"], b: Float32[Array, " b"]) -> Array:
+    """<P, Q> / sqrt(<P, P> <Q, Q>); NaN where a matrix is zero."""
+    norms = jnp.sqrt(a)[:, None] * jnp.sqrt(b)[None, :]
+    return jnp.where(norms > 0, products / jnp.where(norms > 0, norms, 1.0), jnp.nan)
