@@ -1,5 +1,4 @@
 import jax
-import pytest
 from jaxtyping import install_import_hook
 
 # Shapes and types in the signatures of the numerical rooms are checked at every call the tests make.
@@ -8,8 +7,5 @@ install_import_hook(
     "beartype.beartype",
 )
 
-
-@pytest.fixture(autouse=True)
-def strict_rank_promotion():
-    with jax.numpy_rank_promotion("raise"):
-        yield
+# Not in a context of each test: what is compiled outside of it would be compiled again.
+jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float32, Int, Int32, PyTree
+from jaxtyping import Array, Float32, Int32, PyTree
 
 from jaxalign.alignment.distances import all_finite, prepare
 from jaxalign.alignment.ranks import Ranks, pair_ranks
@@ -44,6 +44,8 @@ class FromStates(NamedTuple):
 class FromMatrices(NamedTuple):
     """The cosine of two N x N matrices: <P, Q> / sqrt(<P, P> <Q, Q>), accumulated over blocks of their rows.
 
+    Two such measures do not share their `embed`.
+
     Attributes:
       embed: (points) -> state, a pytree.
       permute: (state, order) -> the state of points[order], without the work of `embed`.
@@ -70,25 +72,42 @@ def measure(form: Form, a: Float32[Array, "n da"], b: Float32[Array, "n db"], ne
         value = form.compare(form.embed(a, neighbors), form.embed(b, neighbors))
     else:
         states = form.embed(a), form.embed(b)
-        products = inner_products(lambda i: jnp.stack([form.rows(state, i) for state in states]), len(a))
-        value = cosines(products, jnp.diag(products), jnp.diag(products))[0, 1]
+        products = inner_products(lambda i: jnp.stack([form.rows(state, i) for state in states]), None, len(a))
+        value = cosines(*products)[0, 1]
     return jnp.where(finite, value, jnp.nan)
 
 
-def inner_products(rows: Callable[[Int32[Array, " rows"]], Float32[Array, "k rows n"]], n: int) -> Array:
-    """<P_a, P_b> for all pairs of k matrices given by blocks of their rows, shape (k, k)."""
+def inner_products(
+    rows_a: Callable[[Int32[Array, " rows"]], Float32[Array, "k rows n"]],
+    rows_b: Callable[[Int32[Array, " rows"]], Float32[Array, "k rows n"]] | None,
+    n: int,
+    block: int = MATRIX_ROWS,
+) -> tuple[Float32[Array, "k k"], Float32[Array, " k"], Float32[Array, " k"]]:
+    """<P_a, Q_b>, <P_a, P_a> and <Q_b, Q_b> of k matrices P and k matrices Q, given by blocks of their rows.
 
-    def add(total: Array, start: Int[Array, ""]) -> tuple[Array, None]:
-        indices = start + jnp.arange(MATRIX_ROWS, dtype=jnp.int32)
-        block = jnp.where((indices < n)[None, :, None], rows(jnp.minimum(indices, n - 1)), 0.0)
-        flat = block.reshape(len(block), -1)
-        return total + jnp.matmul(flat, flat.T, precision=lax.Precision.HIGHEST), None
+    Without `rows_b` the matrices Q are the P.
+    """
+    k = jax.eval_shape(rows_a, jax.ShapeDtypeStruct((1,), jnp.int32)).shape[0]
 
-    k = jax.eval_shape(rows, jnp.zeros(1, jnp.int32)).shape[0]
-    return lax.scan(add, jnp.zeros((k, k)), jnp.arange(0, n, MATRIX_ROWS, dtype=jnp.int32))[0]
+    def add(totals: tuple[Array, Array, Array], start: Array) -> tuple[tuple[Array, Array, Array], None]:
+        indices = start + jnp.arange(block, dtype=jnp.int32)
+
+        def flat(rows: Callable) -> Array:
+            values = jnp.where((indices < n)[None, :, None], rows(jnp.minimum(indices, n - 1)), 0.0)
+            return values.reshape(k, -1)
+
+        p = flat(rows_a)
+        q = p if rows_b is None else flat(rows_b)
+        sums = jnp.matmul(p, q.T, precision=lax.Precision.HIGHEST), jnp.sum(p * p, axis=1), jnp.sum(q * q, axis=1)
+        return jax.tree.map(jnp.add, totals, sums), None
+
+    zero = jnp.zeros((k, k)), jnp.zeros(k), jnp.zeros(k)
+    return lax.scan(add, zero, jnp.arange(0, n, block, dtype=jnp.int32))[0]
 
 
 def cosines(products: Float32[Array, "a b"], a: Float32[Array, " a"], b: Float32[Array, " b"]) -> Array:
     """<P, Q> / sqrt(<P, P> <Q, Q>); NaN where a matrix is zero."""
     norms = jnp.sqrt(a)[:, None] * jnp.sqrt(b)[None, :]
-    return jnp.where(norms > 0, products / jnp.where(norms > 0, norms, 1.0), jnp.nan)
+    # Products and norms are summed in different orders, and their rounding must not show as more than identical.
+    ratios = jnp.clip(products / jnp.where(norms > 0, norms, 1.0), -1.0, 1.0)
+    return jnp.where(norms > 0, ratios, jnp.nan)

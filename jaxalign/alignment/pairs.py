@@ -1,116 +1,265 @@
-"""All ordered pairs of an ensemble of representations."""
+"""All ordered pairs of an ensemble of representations, and their permutation null."""
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float32
+from jaxtyping import Array, Bool, Float32, Int32, PyTree
 
 from jaxalign import checks
 from jaxalign.alignment import inputs
 from jaxalign.alignment.distances import all_finite, prepare
-from jaxalign.alignment.ranks import Ranks, Tile, choose_tile, nearest_neighbors, neighbor_ranks, ranks_of
-from jaxalign.alignment.registry import get_metric
-
-# Counts held at once, per representation B: more are processed in groups of B. On a CPU one group's counts of one
-# block stay in the cache; elsewhere the limit is the memory of a group's ranks of all probes.
-CPU_BLOCK_COUNTS = 2**20
-GROUP_RANKS = 2**25
+from jaxalign.alignment.forms import FromMatrices, FromRanks, FromStates, cosines, inner_products
+from jaxalign.alignment.plan import Family, Plan, default_budget, plan_family
+from jaxalign.alignment.ranks import Ranks, nearest_neighbors, neighbor_ranks, ranks_of
+from jaxalign.alignment.registry import METRICS, get_metric
 
 
-def all_pairs(representations: Any, metrics: Sequence[str], *, neighbors: int = 1) -> dict[str, np.ndarray]:
+class Embedded(NamedTuple):
+    """What one family of measures prepares once for each of K representations."""
+
+    points: Float32[Array, "k n d"]
+    finite: Bool[Array, " k"]
+    state: PyTree  # of ranks: the neighbours, (K, neighbors, N); else what `embed` returns, stacked
+
+
+def all_pairs(
+    representations: Any,
+    metrics: Sequence[str],
+    *,
+    neighbors: int | None = None,
+    memory_budget: int | None = None,
+) -> dict[str, np.ndarray]:
     """Every measure for every ordered pair of representations of the same N probes.
 
-    One program per (K, N, D, metrics, neighbors) is compiled; calls from several threads are safe.
+    One program per family of measures and shape (K, N, D) is compiled; calls from several threads are safe.
 
     Args:
       representations: real array of shape (K, N, D), or a sequence of K arrays of shape (N, D_k). Computed in float32.
       metrics: names of measures, as in `METRICS`.
-      neighbors: how many nearest neighbours are pooled by the measures that use them, 1 to N - 2.
+      neighbors: how many nearest neighbours are used by the measures that use them, 1 to N - 2; by default
+        as many as each measure's publication takes.
+      memory_budget: bytes; by default half of what is free.
 
     Returns:
       For each name a float32 array (K, K) whose entry [a, b] is the measure A->B, the diagonal computed like the rest.
       Rows and columns of a representation with a value that is not finite are NaN, the others as without it.
 
     Raises:
-      ValueError: if the representations are no such arrays, or a name or `neighbors` is not allowed.
+      ValueError: if the representations are no such arrays, a name or `neighbors` is not allowed, or the budget is
+        too small for the smallest plan.
     """
-    names = checks.sequence("metrics", metrics, "names of measures")
-    names = tuple(get_metric(name).name for name in names)
-    points = _stack(representations)
-    neighbors = checks.integer("neighbors", neighbors, 1, points.shape[1] - 2)
-    matrices = _compiled(jax.default_backend())(points, names, neighbors)
-    return {name: np.asarray(values) for name, values in matrices.items()}
+    names = check_metrics(metrics)
+    points, _ = stack(representations)
+    k, n, d = points.shape
+    budget = check_budget(memory_budget)
+    found = {}
+    for family in families_of(names, neighbors, n):
+        found |= measure_family(points, family, plan_family(family, k, n, d, 0, budget))
+    return {name: found[name] for name in names}
 
 
-def pair_matrices(
-    representations: Float32[Array, "k n d"], metrics: tuple[str, ...], neighbors: int = 1, tile: Tile | None = None
-) -> dict[str, Float32[Array, "k k"]]:
-    """What `all_pairs` computes, as a pure function for use inside a larger jitted program.
+def measure_family(points: Float32[Array, "k n d"], family: Family, plan: Plan) -> dict[str, np.ndarray]:
+    """The matrices (K, K) of the measures of one family."""
+    return {name: np.asarray(x) for name, x in _compiled(pair_matrices)(points, family, plan).items()}
 
-    Args:
-      representations: shape (K, N, D).
-      metrics: names of measures; static.
-      neighbors: static.
-      tile: static; how the kernel cuts its work, by default chosen for N and the backend.
+
+def null_matrices(
+    points: Float32[Array, "k n d"], family: Family, plan: Plan, orders: Int32[np.ndarray, "permutations n"]
+) -> Iterator[dict[str, np.ndarray]]:
+    """The measures A->B where the rows of every B are shuffled, for each order in turn; float32 arrays (K, K).
+
+    What is prepared once for a representation is shuffled, not computed again.
     """
-    k, n, d = representations.shape
-    tile = tile or choose_tile(n)
-    statistics = {name: get_metric(name).from_ranks for name in metrics}
-    points = prepare(representations)
+    embedded = _compiled(embed)(points, family, plan)
+    for start in range(0, len(orders), plan.permutations):
+        batch = orders[start : start + plan.permutations]
+        # A last batch that is not full repeats an order, so that it is no other program.
+        filled = np.concatenate([batch, np.repeat(batch[-1:], plan.permutations - len(batch), axis=0)])
+        matrices = _compiled(permuted_matrices)(embedded, filled, family, plan)
+        matrices = {name: np.asarray(values) for name, values in matrices.items()}
+        for i in range(len(batch)):
+            yield {name: values[i] for name, values in matrices.items()}
 
-    def summarize(ranks: Ranks) -> dict[str, Array]:
-        def over_pairs(statistic: Callable[[Ranks], Array]) -> Array:
-            def of(less: Array, equal: Array, reciprocal: Array) -> Array:
-                return statistic(Ranks(less, equal, reciprocal))
 
-            # `reciprocal` belongs to A and is the same for every B.
-            return jax.vmap(jax.vmap(of), in_axes=(0, 0, None))(*ranks)
-
-        return {name: over_pairs(statistic) for name, statistic in statistics.items()}
-
-    group = _group_size(k, n, neighbors, tile)
-    if group >= k:
-        by_target = summarize(neighbor_ranks(points, neighbors, tile))
+def pair_matrices(representations: Float32[Array, "k n d"], family: Family, plan: Plan) -> dict[str, Array]:
+    """What `all_pairs` computes for one family, as a pure function: arrays (K, K); `family` and `plan` are static."""
+    if isinstance(family.forms[0], FromRanks) and plan.group >= len(representations):
+        ranks = neighbor_ranks(prepare(representations), family.neighbors, plan.tile)
+        finite = all_finite(representations)
+        return {name: _masked(values.T, finite) for name, values in _statistics(family, ranks).items()}
+    embedded = embed(representations, family, plan)
+    if isinstance(family.forms[0], FromRanks):
+        values = _from_ranks(embedded.points, embedded.state, family, plan)
     else:
-        nearest = nearest_neighbors(points, neighbors, tile)
-        groups = -(-k // group)
-        padded = jnp.pad(points, [(0, groups * group - k), (0, 0), (0, 0)])
-        by_target = lax.map(lambda b: summarize(ranks_of(b, nearest, tile)), padded.reshape(groups, group, n, d))
-        by_target = {name: values.reshape(-1, k)[:k] for name, values in by_target.items()}
-    finite = all_finite(representations)
-    both = finite[:, None] & finite[None, :]
-    return {name: jnp.where(both, values.T, jnp.nan) for name, values in by_target.items()}
+        values = _from_states(embedded.state, embedded.state, family, plan)
+    return {name: _masked(value, embedded.finite) for name, value in values.items()}
 
 
-@functools.cache
-def _compiled(backend: str) -> Any:
-    """The jitted `pair_matrices`; on a CPU with full-width vectors, which the compiler avoids by itself."""
-    options: Any = {"xla_cpu_prefer_vector_width": 512} if backend == "cpu" else None
-    return jax.jit(pair_matrices, static_argnames=("metrics", "neighbors", "tile"), compiler_options=options)
+def embed(representations: Float32[Array, "k n d"], family: Family, plan: Plan) -> Embedded:
+    """Prepares every representation; pure."""
+    points = prepare(representations)
+    form = family.forms[0]
+    if isinstance(form, FromRanks):
+        state = nearest_neighbors(points, family.neighbors, plan.tile)
+    elif isinstance(form, FromStates):
+        state = lax.map(lambda x: form.embed(x, family.neighbors), points)
+    else:
+        state = lax.map(form.embed, points)
+    return Embedded(points, all_finite(representations), state)
 
 
-def _group_size(k: int, n: int, neighbors: int, tile: Tile) -> int:
-    """How many representations B are processed together."""
-    block = CPU_BLOCK_COUNTS if jax.default_backend() == "cpu" else GROUP_RANKS
-    largest = max(1, min(block // (k * neighbors * tile.rows), GROUP_RANKS // (k * neighbors * n)))
-    return -(-k // -(-k // largest))
+def permuted_matrices(
+    embedded: Embedded, orders: Int32[Array, "permutations n"], family: Family, plan: Plan
+) -> dict[str, Float32[Array, "permutations k k"]]:
+    """The measures of A and points[order] of B, for each order; pure."""
+    form, k = family.forms[0], len(embedded.points)
+    if isinstance(form, FromRanks):
+        nearest = jax.vmap(_shuffle_neighbors, in_axes=(None, 0))(embedded.state, orders)
+        values = _from_ranks(embedded.points, nearest.reshape(-1, *embedded.state.shape[1:]), family, plan)
+        values = {name: value.reshape(-1, k, k) for name, value in values.items()}
+    else:
+
+        def shuffled(order: Array) -> dict[str, Array]:
+            state = jax.vmap(form.permute, in_axes=(0, None))(embedded.state, order)
+            return _from_states(embedded.state, state, family, plan)
+
+        values = lax.map(shuffled, orders)
+    return {name: _masked(value, embedded.finite) for name, value in values.items()}
 
 
-def _stack(representations: Any) -> Float32[Array, "k n d"]:
-    """The representations as one array; narrower ones are widened by zeros, which change no distance."""
+def families_of(names: tuple[str, ...], neighbors: int | None, n: int) -> list[Family]:
+    """Groups measures by what they share per representation: the ranks, or the state.
+
+    Raises:
+      ValueError: if `neighbors` is not an integer in [1, n - 2].
+    """
+    if neighbors is not None:
+        neighbors = checks.integer("neighbors", neighbors, 1, n - 2)
+    families: dict[Any, list[str]] = {}
+    for name in names:
+        metric = METRICS[name]
+        count = 0 if metric.neighbors is None else neighbors or min(metric.neighbors, n - 2)
+        embed = None if isinstance(metric.form, FromRanks) else metric.form.embed
+        families.setdefault((count, embed, metric.symmetric), []).append(name)
+    return [
+        Family(tuple(group), tuple(METRICS[name].form for name in group), count)
+        for (count, _, _), group in families.items()
+    ]
+
+
+def check_metrics(metrics: Any) -> tuple[str, ...]:
+    """Returns the names of measures.
+
+    Raises:
+      ValueError: if one is unknown or there is none.
+    """
+    return tuple(get_metric(name).name for name in checks.sequence("metrics", metrics, "names of measures"))
+
+
+def check_budget(memory_budget: Any) -> int:
+    """Returns a memory budget in bytes, by default half of what is free.
+
+    Raises:
+      ValueError: if it is no positive integer.
+    """
+    return default_budget() if memory_budget is None else checks.integer("memory_budget", memory_budget)
+
+
+def stack(representations: Any) -> tuple[Float32[Array, "k n d"], tuple[int, ...]]:
+    """The representations as one array and their widths D_k; zeros, which change no measure, widen the narrower ones.
+
+    Raises:
+      ValueError: if they are no real array (K, N, D) or sequence of arrays (N, D_k) of the same N.
+    """
     allowed = f"a real array of shape (K, N, D) with N >= {inputs.MIN_PROBES}, or a sequence of arrays (N, D_k)"
     if hasattr(representations, "shape"):
-        return inputs.real_array("representations", representations, 3, allowed)
+        array = inputs.real_array("representations", representations, 3, allowed)
+        return array, (array.shape[2],) * len(array)
     if not isinstance(representations, Sequence) or isinstance(representations, str) or not representations:
         checks.reject("representations", allowed, representations)
     members = [inputs.representation(f"representations[{i}]", x) for i, x in enumerate(representations)]
-    n, width = members[0].shape[0], max(x.shape[1] for x in members)
+    n, widths = members[0].shape[0], tuple(x.shape[1] for x in members)
     for i, x in enumerate(members):
         if x.shape[0] != n:
             checks.reject(f"representations[{i}]", f"an array of as many probes (rows) as the first, {n}", x.shape)
-    return jnp.stack([jnp.pad(x, [(0, 0), (0, width - x.shape[1])]) for x in members])
+    widened = [jnp.pad(x, [(0, 0), (0, max(widths) - x.shape[1])]) for x in members]
+    return jnp.stack(widened), widths
+
+
+@functools.cache
+def _compiled(function: Any) -> Any:
+    """The jitted function; on a CPU with full-width vectors, which the compiler avoids by itself."""
+    options: Any = {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else None
+    return jax.jit(function, static_argnames=("family", "plan"), compiler_options=options)
+
+
+def _masked(values: Float32[Array, "*p k k"], finite: Bool[Array, " k"]) -> Float32[Array, "*p k k"]:
+    both = finite[:, None] & finite[None, :]
+    return jnp.where(jnp.broadcast_to(both, values.shape), values, jnp.nan)
+
+
+def _statistics(family: Family, ranks: Ranks) -> dict[str, Float32[Array, "b a"]]:
+    found = {}
+    for name, form in zip(family.names, family.forms, strict=True):
+        assert isinstance(form, FromRanks)
+
+        def of(less: Array, equal: Array, reciprocal: Array, form: FromRanks = form) -> Array:
+            return form.statistic(Ranks(less, equal, reciprocal))
+
+        # `reciprocal` belongs to A and is the same for every B.
+        found[name] = jax.vmap(jax.vmap(of), in_axes=(0, 0, None))(*ranks)
+    return found
+
+
+def _from_ranks(
+    points: Float32[Array, "k n d"], nearest: Int32[Array, "a neighbors n"], family: Family, plan: Plan
+) -> dict[str, Float32[Array, "a k"]]:
+    k, n, d = points.shape
+    groups = -(-k // plan.group)
+    padded = jnp.pad(points, [(0, groups * plan.group - k), (0, 0), (0, 0)])
+
+    def of_group(targets: Array) -> dict[str, Array]:
+        return _statistics(family, ranks_of(targets, nearest, plan.tile))
+
+    values = lax.map(of_group, padded.reshape(groups, plan.group, n, d))
+    return {name: value.reshape(-1, len(nearest))[:k].T for name, value in values.items()}
+
+
+def _shuffle_neighbors(nearest: Int32[Array, "a neighbors n"], order: Int32[Array, " n"]) -> Int32[Array, "..."]:
+    """Probe i and its neighbour j of A stand for the probes order[i] and order[j] of B."""
+    return jnp.zeros_like(nearest).at[..., order].set(order[nearest])
+
+
+def _from_states(a: PyTree, b: PyTree, family: Family, plan: Plan) -> dict[str, Float32[Array, "k k"]]:
+    if isinstance(family.forms[0], FromMatrices):
+        (name,), (form,) = family.names, family.forms
+        return {name: _from_matrices(form, a, b, plan)}
+    k = len(jax.tree.leaves(a)[0])
+    symmetric = METRICS[family.names[0]].symmetric
+    first, second = np.triu_indices(k) if symmetric else np.divmod(np.arange(k * k), k)
+
+    def one(state: PyTree, i: Array) -> PyTree:
+        return jax.tree.map(lambda x: x[i], state)
+
+    def compare(pair: tuple[Array, Array]) -> list[Array]:
+        return [form.compare(one(a, pair[0]), one(b, pair[1])) for form in family.forms]
+
+    pairs = jnp.asarray(first, jnp.int32), jnp.asarray(second, jnp.int32)
+    found = {}
+    for name, values in zip(family.names, lax.map(compare, pairs, batch_size=min(plan.pairs, len(first))), strict=True):
+        matrix = jnp.zeros((k, k)).at[first, second].set(values)
+        found[name] = matrix.at[second, first].set(values) if symmetric else matrix
+    return found
+
+
+def _from_matrices(form: FromMatrices, a: PyTree, b: PyTree, plan: Plan) -> Float32[Array, "k k"]:
+    def rows(state: PyTree) -> Any:
+        return lambda indices: jax.vmap(form.rows, in_axes=(0, None))(state, indices)
+
+    n = jax.eval_shape(rows(a), jax.ShapeDtypeStruct((1,), jnp.int32)).shape[-1]
+    return cosines(*inner_products(rows(a), None if a is b else rows(b), n, plan.rows))

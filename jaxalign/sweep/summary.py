@@ -1,10 +1,13 @@
 """Means over members and pairs with their standard errors, and the interpolation threshold."""
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
 from jaxalign import checks
 from jaxalign.alignment.registry import METRICS
+from jaxalign.alignment.uncertainty import Estimate, Null, mean_of_pairs, mean_of_samples, nanmean
 from jaxalign.sweep.result import MEMBER_VARIABLES, noise_dimension
 
 
@@ -17,17 +20,21 @@ def summarize(dataset: xr.Dataset) -> xr.Dataset:
     out and counted in `n_diverged`.
 
     Args:
-      dataset: what `run_sweep` returned.
+      dataset: what `run_sweep` or `align` returned.
 
     Returns:
-      A Dataset with, for each error and accuracy, NAME and NAME_stderr of dims (network, noise, n_train); for each
-      measure, NAME and NAME_stderr of dims (network_a, network_b, noise, n_train), from a to b, where pairs of two
-      networks are of different members too; and `n_diverged` and `interpolation_threshold`. A standard error is NaN
+      Of a sweep, a Dataset with, for each error and accuracy, NAME and NAME_stderr of dims (network, noise, n_train);
+      for each measure, NAME and NAME_stderr of dims (network_a, network_b, noise, n_train), from a to b, where pairs of
+      two networks are of different members too; and `n_diverged` and `interpolation_threshold`. A standard error is NaN
       where there is nothing to estimate it from.
+      Of an alignment, a Dataset with NAME and NAME_stderr for each measure, scalars over pairs of different networks,
+      and where there is a null NAME_null_mean, NAME_null_std, NAME_z and NAME_p of that mean.
 
     Raises:
-      ValueError: if `dataset` is not the result of a sweep.
+      ValueError: if `dataset` is neither.
     """
+    if _is_alignment(dataset):
+        return _summarize_alignment(dataset)
     noise = noise_dimension(dataset)
     cell = (noise, "n_train")
     out = {}
@@ -38,7 +45,7 @@ def summarize(dataset: xr.Dataset) -> xr.Dataset:
     for name in METRICS:
         if name in dataset:
             order = ("network_a", "network_b", *cell, "replicate", "member_a", "member_b")
-            means = _mean_of_pairs(dataset[name].transpose(*order).values.astype(np.float64))
+            means = _mean_of_replicated_pairs(dataset[name].transpose(*order).values)
             out[name], out[f"{name}_stderr"] = ((("network_a", "network_b", *cell), v) for v in means)
     diverged = dataset["test_error"].isnull()
     out["n_diverged"] = diverged.sum(("replicate", "member")).transpose("network", *cell)
@@ -47,6 +54,28 @@ def summarize(dataset: xr.Dataset) -> xr.Dataset:
         name: c for name, c in dataset.coords.items() if not {"replicate", "member", "member_a", "member_b"} & {*c.dims}
     }
     return xr.Dataset(out, kept, dataset.attrs)
+
+
+def _is_alignment(dataset: Any) -> bool:
+    return isinstance(dataset, xr.Dataset) and any(
+        name in dataset and dataset[name].dims == ("network_a", "network_b") for name in METRICS
+    )
+
+
+def _summarize_alignment(dataset: xr.Dataset) -> xr.Dataset:
+    out = {}
+    for name in METRICS:
+        if name not in dataset:
+            continue
+        mean, stderr = mean_of_pairs(dataset[name].values)
+        out |= {name: float(mean), f"{name}_stderr": float(stderr)}
+        if f"{name}_null_of_mean" in dataset:
+            null = Null(mean, bool(METRICS[name].larger_is_more_similar))
+            for value in dataset[f"{name}_null_of_mean"].values:
+                null.add(value)
+            statistics = {"null_mean": null.mean(), "null_std": null.std(), "z": null.z(), "p": null.p()}
+            out |= {f"{name}_{key}": float(value) for key, value in statistics.items()}
+    return xr.Dataset(out, attrs=dataset.attrs)
 
 
 def interpolation_threshold(dataset: xr.Dataset, fraction: float = 0.1) -> xr.DataArray:
@@ -84,51 +113,14 @@ def interpolation_threshold(dataset: xr.Dataset, fraction: float = 0.1) -> xr.Da
     return error.isel(n_train=0, drop=True).copy(data=found).rename("interpolation_threshold")
 
 
-def _mean_of_members(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard error of (..., replicate, member), leaving out NaN."""
-    if values.shape[-2] > 1:
-        return _mean_of_replicates(_nanmean(values, -1))
-    values = values[..., 0, :]
-    count = np.isfinite(values).sum(-1)
-    mean = _nanmean(values, -1)
-    squares = np.nansum((values - mean[..., None]) ** 2, -1)
-    return mean, _root_ratio(squares, count * (count - 1), count > 1)
+def _mean_of_members(values: np.ndarray) -> Estimate:
+    """Of (..., replicate, member): over members, or over the means of replicates where there are several."""
+    return mean_of_samples(nanmean(values, -1) if values.shape[-2] > 1 else values[..., 0, :])
 
 
-def _mean_of_pairs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard error of (..., replicate, member_a, member_b) over pairs of different members."""
-    members = values.shape[-1]
-    values = np.where(np.eye(members, dtype=bool), np.nan, values)
+def _mean_of_replicated_pairs(values: np.ndarray) -> Estimate:
+    """Of (..., replicate, member_a, member_b), over pairs of different members."""
+    estimate = mean_of_pairs(values)
     if values.shape[-3] > 1:
-        return _mean_of_replicates(_nanmean(values, (-2, -1)))
-    values = values[..., 0, :, :]
-    present = np.isfinite(values)
-    filled = np.where(present, values, 0.0)
-
-    def touching(x: np.ndarray) -> np.ndarray:
-        return x.sum(-1) + x.sum(-2)  # all pairs of which member k is one side
-
-    total, count = filled.sum((-2, -1)), present.sum((-2, -1))
-    left = count[..., None] - touching(present)
-    without = np.divide(total[..., None] - touching(filled), left, out=np.full(left.shape, np.nan), where=left > 0)
-    # A member without any pair (it diverged) is no sample; leaving it out changes nothing.
-    without = np.where(touching(present) > 0, without, np.nan)
-    used = np.isfinite(without).sum(-1)
-    squares = np.nansum((without - _nanmean(without, -1)[..., None]) ** 2, -1) * np.maximum(used - 1, 0)
-    return _nanmean(values, (-2, -1)), _root_ratio(squares, used, used > 2)
-
-
-def _mean_of_replicates(means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    count = np.isfinite(means).sum(-1)
-    mean = _nanmean(means, -1)
-    return mean, _root_ratio(np.nansum((means - mean[..., None]) ** 2, -1), count * (count - 1), count > 1)
-
-
-def _nanmean(values: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
-    """`np.nanmean` without its warning where everything is NaN."""
-    count = np.isfinite(values).sum(axis)
-    return np.divide(np.nansum(values, axis), count, out=np.full(count.shape, np.nan), where=count > 0)
-
-
-def _root_ratio(numerator: np.ndarray, denominator: np.ndarray, where: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=where))
+        return mean_of_samples(estimate.mean)
+    return Estimate(estimate.mean[..., 0], estimate.stderr[..., 0])

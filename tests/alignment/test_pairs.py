@@ -5,22 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxalign.alignment import (
-    METRICS,
-    all_pairs,
-    conditional_copula_entropy,
-    get_metric,
-    information_imbalance,
-    pair_matrices,
-    pairs,
-    tie_fraction,
-)
+from jaxalign.alignment import METRICS, all_pairs, get_metric, pairs
+from jaxalign.alignment.forms import FromRanks, measure
+from jaxalign.alignment.plan import plan_family
+from jaxalign.alignment.ranks import Tile
+from jaxalign.alignment.uncertainty import draw_orders
 
-FUNCTIONS = {
-    "cce": conditional_copula_entropy,
-    "information_imbalance": information_imbalance,
-    "tie_fraction": tie_fraction,
-}
+NAMES = tuple(METRICS)
+# One of each form and each kind of state.
+VARIOUS = ("cce", "information_imbalance", "mutual_knn", "linear_cka_debiased", "rsa", "procrustes", "pwcca")
+AMPLE = 10**10
 
 
 def related(seed, k, n, d):
@@ -28,56 +22,126 @@ def related(seed, k, n, d):
     return (rng.normal(size=(n, d)) + rng.normal(size=(k, n, d))).astype(np.float32)
 
 
-@pytest.mark.parametrize("neighbors", [1, 2])
-def test_equals_pairwise_calls(neighbors):
-    points = related(0, 3, 101, 2)
-    points[2, :60] = np.maximum(points[2, :60], 1)
-    values = all_pairs(points, tuple(FUNCTIONS), neighbors=neighbors)
-    for name, function in FUNCTIONS.items():
-        expected = [[function(a, b, neighbors=neighbors) for b in points] for a in points]
-        assert values[name].dtype == np.float32
-        np.testing.assert_allclose(values[name], np.array(expected), atol=1e-6)
+def single(name, a, b, neighbors=None):
+    metric = METRICS[name]
+    count = 0 if metric.neighbors is None else neighbors or metric.neighbors
+    return measure(metric.form, jnp.asarray(a), jnp.asarray(b), count)
+
+
+@pytest.fixture(scope="module")
+def points():
+    """Three representations of 60 probes, each a distortion of one, the last with ties."""
+    rng = np.random.default_rng(0)
+    common = rng.normal(size=(60, 4)) * [1, 1, 0.1, 3]
+    stack = common + 0.3 * rng.normal(size=(3, 60, 4))
+    stack[1] = stack[1] ** 2
+    stack[2, :20] = np.maximum(stack[2, :20], 1)
+    return stack.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def values(points):
+    return all_pairs(points, NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_equals_pairwise_calls(name, points, values):
+    assert values[name].dtype == np.float32
+    expected = [[single(name, a, b) for b in points] for a in points]
+    np.testing.assert_allclose(values[name], np.array(expected), atol=5e-6)
+
+
+def test_neighbors(points):
+    names = [name for name in NAMES if METRICS[name].neighbors]
+    for name, matrix in all_pairs(points, names, neighbors=2).items():
+        np.testing.assert_allclose(matrix[0, 1], single(name, points[0], points[1], 2), atol=5e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_symmetry_is_what_the_table_says(name, values):
+    if name != "tie_fraction":
+        assert np.allclose(values[name], values[name].T, atol=1e-6) == METRICS[name].symmetric
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_diagonal_is_the_value_for_identical_representations(name, values):
+    """Of the representations without ties."""
+    tolerance = 0.3 if name == "cce_vasicek" else 1e-5
+    np.testing.assert_allclose(np.diag(values[name])[:2], METRICS[name].identical(60), atol=tolerance)
+
+
+def test_permuting_members_permutes_the_matrix(points, values):
+    order = [2, 0, 1]
+    for name, matrix in all_pairs(points[order], NAMES).items():
+        np.testing.assert_allclose(matrix, values[name][np.ix_(order, order)], atol=5e-6, err_msg=name)
+
+
+@pytest.mark.slow
+def test_independent_representations_have_the_value_in_the_table():
+    """Over the pairs of 12 independent representations of two widths, within standard errors of the mean."""
+    rng = np.random.default_rng(7)
+    n, widths = 300, [3] * 6 + [8] * 6
+    for name, matrix in all_pairs([rng.normal(size=(n, d)) for d in widths], NAMES).items():
+        expected = METRICS[name].independent
+        if expected is None:
+            continue
+        wide = matrix[:6, 6:].astype(np.float64)
+        # A statistical error of few pairs, and what two estimators do not correct.
+        tolerance = 4 * wide.std() / 6 + 0.04 * (name in ("cce_vasicek", "cce_histogram"))
+        assert abs(wide.mean() - expected(n, 3, 8)) <= tolerance + 1e-7, name
 
 
 @pytest.mark.parametrize("n", [10, 1000])
-def test_the_diagonal_is_computed_and_exact(n):
-    values = all_pairs(related(1, 3, n, 4), ("cce", "information_imbalance"))
-    for name, matrix in values.items():
+def test_the_diagonal_of_ranks_is_exact(n):
+    for name, matrix in all_pairs(related(1, 3, n, 4), ("cce", "information_imbalance")).items():
         assert np.all(np.diag(matrix) == np.float32(get_metric(name).identical(n)))
 
 
-def test_grouping_the_targets_changes_nothing(monkeypatch):
-    points, names = jnp.asarray(related(2, 5, 101, 4)), tuple(FUNCTIONS)
-    whole = jax.jit(lambda x: pair_matrices(x, names))(points)
-    monkeypatch.setattr(pairs, "GROUP_RANKS", 2 * 5 * 101)
-    grouped = jax.jit(lambda x: pair_matrices(x, names))(points)
-    assert pairs._group_size(5, 101, 1, pairs.choose_tile(101)) == 2
-    for name in names:
-        np.testing.assert_allclose(whole[name], grouped[name], atol=1e-6)
+def test_smaller_tiles_change_nothing(points, values):
+    for family in pairs.families_of(VARIOUS, None, 60):
+        plan = plan_family(family, 3, 60, 4, 0, AMPLE)._replace(group=2, pairs=2, rows=7)
+        cut = pairs.measure_family(jnp.asarray(points), family, plan._replace(tile=Tile(16, 16)))
+        for name in family.names:
+            np.testing.assert_allclose(cut[name], values[name], atol=2e-6, err_msg=name)
 
 
-def test_a_member_that_is_not_finite_is_nan_and_alone():
-    points = related(3, 4, 50, 3)
+def test_the_null_is_the_measure_of_shuffled_rows(points):
+    orders = draw_orders(3, 60, seed=0)
+    for family in pairs.families_of(VARIOUS, None, 60):
+        plan = plan_family(family, 3, 60, 4, 3, AMPLE)._replace(permutations=2, group=2)
+        # The third has ties, which a shuffle leaves to other points.
+        untied = jnp.asarray(points).at[2].set(points[0] * 2 - points[1])
+        found = list(pairs.null_matrices(untied, family, plan, orders))
+        assert len(found) == 3
+        for order, matrices in zip(orders, found, strict=True):
+            for name, matrix in matrices.items():
+                expected = np.array([[single(name, a, b[order]) for b in untied] for a in untied])
+                upper = np.triu_indices(3) if METRICS[name].symmetric else tuple(np.indices((3, 3)).reshape(2, 9))
+                np.testing.assert_allclose(matrix[upper], expected[upper], atol=5e-6, err_msg=name)
+
+
+def test_a_member_that_is_not_finite_is_nan_and_alone(points, values):
     spoiled = points.copy()
     spoiled[1, 7, 2] = np.nan
-    clean, values = (all_pairs(x, tuple(FUNCTIONS)) for x in (points, spoiled))
-    others = np.array([True, False, True, True])
-    for name, matrix in values.items():
+    others = np.ix_([0, 2], [0, 2])
+    for name, matrix in all_pairs(spoiled, NAMES).items():
         assert np.all(np.isnan(matrix[1])) and np.all(np.isnan(matrix[:, 1]))
-        np.testing.assert_array_equal(matrix[np.ix_(others, others)], clean[name][np.ix_(others, others)])
+        np.testing.assert_allclose(matrix[others], values[name][others], atol=1e-6)
 
 
 def test_widths_may_differ():
     rng = np.random.default_rng(4)
-    members = [rng.normal(size=(60, d)) for d in (1, 5)]
-    values = all_pairs(members, ["information_imbalance"])["information_imbalance"]
-    np.testing.assert_allclose(values[0, 1], information_imbalance(*members), atol=1e-6)
-    np.testing.assert_allclose(values[1, 0], information_imbalance(*members[::-1]), atol=1e-6)
+    members = [rng.normal(size=(60, d)).astype(np.float32) for d in (2, 5, 80)]
+    for name, matrix in all_pairs(members, VARIOUS).items():
+        for a, b in ((0, 1), (2, 0)):
+            expected = single(name, members[a], members[b])
+            np.testing.assert_allclose(matrix[a, b], expected, atol=2e-5, err_msg=name)
+        assert np.all(np.isnan(matrix[:2, 2])) == METRICS[name].undefined_if_saturated
 
 
 def test_threads_share_one_compilation():
     stacks = [related(seed, 3, 75, 4) for seed in range(8)]
-    compiled = pairs._compiled(jax.default_backend())
+    compiled = pairs._compiled(pairs.pair_matrices)
     compilations = compiled._cache_size()
     with concurrent.futures.ThreadPoolExecutor(4) as threads:
         found = list(threads.map(lambda stack: all_pairs(stack, ("cce",))["cce"], stacks))
@@ -85,19 +149,22 @@ def test_threads_share_one_compilation():
     np.testing.assert_array_equal(found, [all_pairs(stack, ("cce",))["cce"] for stack in stacks])
 
 
-def test_inside_a_larger_program():
-    points = np.stack([related(seed, 3, 40, 2) for seed in range(2)])
-    values = jax.jit(jax.vmap(lambda x: pair_matrices(x, ("cce",))["cce"]))(points)
-    for stack, matrix in zip(points, values, strict=True):
-        np.testing.assert_allclose(matrix, all_pairs(stack, ("cce",))["cce"], atol=1e-6)
+def test_inside_a_larger_program(points, values):
+    for family in pairs.families_of(("cce", "linear_cka", "procrustes"), None, 60):
+        plan = plan_family(family, 3, 60, 4, 0, AMPLE)
+        stacks = jnp.stack([jnp.asarray(points), 2 * jnp.asarray(points)])
+        for name, matrices in jax.jit(jax.vmap(lambda x: pairs.pair_matrices(x, family, plan)))(stacks).items():  # noqa: B023
+            for matrix in matrices:
+                np.testing.assert_allclose(matrix, values[name], atol=5e-6)
 
 
 def test_the_table():
     for name, metric in METRICS.items():
         assert metric.name == name and get_metric(name) is metric
         assert metric.unit in metric.label
+        assert (metric.neighbors is not None) >= isinstance(metric.form, FromRanks)
     assert METRICS["cce"].larger_is_more_similar is False
-    with pytest.raises(ValueError, match="metric must be one of cce, .*did you mean 'cce'"):
+    with pytest.raises(ValueError, match="metric must be one of cca, .*did you mean 'cce'"):
         get_metric("ccee")
 
 
@@ -117,6 +184,8 @@ def test_the_table():
         (dict(metrics=("ccee",)), "metric must be one of"),
         (dict(neighbors=4), "neighbors must be an integer of at least 1 and at most 3, got 4"),
         (dict(neighbors=True), "neighbors must be"),
+        (dict(memory_budget=0), "memory_budget must be an integer of at least 1"),
+        (dict(memory_budget=100), r"memory_budget must be at least .* GB to compute cce for 2 .* of 5 probes"),
     ],
 )
 def test_bad_input(arguments, message):

@@ -1,0 +1,108 @@
+"""What about a representation makes measures of it undefined or misleading."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float32
+
+from jaxalign.alignment.distances import prepare
+
+
+class DegenerateRepresentationWarning(UserWarning):
+    """A representation on which some measures are undefined or rest on ties."""
+
+
+class Report(NamedTuple):
+    """Properties of one representation of shape (N, D).
+
+    Attributes:
+      name: of the representation.
+      probes: N.
+      units: D.
+      finite: whether every value is finite; the other properties of one that is not are those of zeros.
+      constant: whether all probes have the same representation.
+      duplicated_rows: probes whose representation another probe has too.
+      rank: of the centred representation, up to singular values below max(N, D) times the float32 rounding of the
+        largest; at most min(N - 1, D). None where it was not asked for.
+    """
+
+    name: str
+    probes: int
+    units: int
+    finite: bool
+    constant: bool
+    duplicated_rows: int
+    rank: int | None
+
+    @property
+    def rank_deficient(self) -> bool:
+        """Whether units are linearly dependent, beyond what so few probes make them."""
+        return self.rank is not None and self.rank < min(self.units, self.probes - 1)
+
+    @property
+    def saturated(self) -> bool:
+        """Whether linear maps of it fit anything on these probes: measures of the family of CCA are undefined."""
+        return self.rank is not None and self.rank >= self.probes - 1
+
+    def findings(self) -> list[str]:
+        """What is degenerate, in words."""
+        if not self.finite:
+            return ["it has values that are not finite: all its entries are NaN"]
+        if self.constant:
+            return ["all probes have the same representation: only rank-based measures are defined"]
+        found = []
+        if self.duplicated_rows:
+            found.append(f"{self.duplicated_rows} of {self.probes} probes share theirs with another: ranks are tied")
+        if self.saturated:
+            found.append(
+                f"its rank is {self.rank} on {self.probes} probes, so that linear maps of it fit anything: measures of "
+                "the family of CCA are NaN"
+            )
+        elif self.rank_deficient:
+            found.append(f"its {self.units} units have rank {self.rank}")
+        return found
+
+
+def report(name: str, representation: Float32[np.ndarray, "n d"], rank: bool = True) -> Report:
+    """Inspects one representation; its rank, which takes longest, only if asked for."""
+    n, d = representation.shape
+    finite = bool(np.isfinite(representation).all())
+    points = representation if finite else np.zeros_like(representation)
+    return Report(
+        name=name,
+        probes=n,
+        units=d,
+        finite=finite,
+        constant=bool((points == points[:1]).all()),
+        duplicated_rows=_duplicated_rows(points),
+        rank=_rank(points) if rank else None,
+    )
+
+
+def describe(reports: Sequence[Report]) -> str:
+    """All findings as one text, empty if there are none."""
+    return "\n".join(f"{report.name}: {finding}" for report in reports for finding in report.findings())
+
+
+def _duplicated_rows(points: np.ndarray) -> int:
+    """By a hash of the bits of each row, which equal rows share; rows of equal hash are then compared."""
+    bits = np.ascontiguousarray(points + np.float32(0.0)).view(np.uint32).astype(np.uint64)
+    multipliers = np.random.default_rng(0).integers(0, 2**63, points.shape[1], dtype=np.uint64) * 2 + 1
+    hashes = bits @ multipliers
+    _, group, sizes = np.unique(hashes, return_inverse=True, return_counts=True)
+    suspects = np.flatnonzero(sizes[group] > 1)
+    _, sizes = np.unique(points[suspects] + np.float32(0.0), axis=0, return_counts=True)
+    return int(sizes[sizes > 1].sum())
+
+
+def _rank(points: np.ndarray) -> int:
+    """From the Gram matrix in float64, whose rounding lies far below the threshold on float32 input."""
+    n, d = points.shape
+    centred = np.asarray(prepare(jnp.asarray(points)[None])[0], np.float64)
+    centred -= centred.mean(0)
+    gram = centred.T @ centred if d <= n else centred @ centred.T
+    squared = np.linalg.eigvalsh(gram)
+    threshold = (max(n, d) * np.finfo(np.float32).eps) ** 2 * squared[-1]
+    return int((squared > threshold).sum()) if squared[-1] > 0 else 0

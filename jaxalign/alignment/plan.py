@@ -1,0 +1,145 @@
+"""How the work of all pairs is cut so that it fits in memory, and what it will take."""
+
+import functools
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxalign.alignment.forms import Form, FromMatrices, FromRanks, FromStates
+from jaxalign.alignment.ranks import Tile, choose_tile, padded_size
+
+# Counts held at once by a block of the rank kernel on a CPU, where they should stay in the cache.
+_CPU_BLOCK_COUNTS = 2**20
+# Several permutations are compared as if they were further representations A, up to this many in all.
+_TARGET_SOURCES = 64
+_SHARE_OF_MEMORY = 0.5
+_FLOAT = 4
+
+
+class Family(NamedTuple):
+    """Measures that are computed together, from the same ranks or the same states; all symmetric, or none."""
+
+    names: tuple[str, ...]
+    forms: tuple[Form, ...]
+    neighbors: int
+
+
+class Plan(NamedTuple):
+    """Sizes of what is held at once while one family compares all pairs; all are static in the compiled program.
+
+    Attributes:
+      tile: how the passes over distances are cut.
+      group: representations B that are ranked against all A.
+      pairs: pairs compared side by side, of measures of prepared states.
+      rows: rows of the N x N matrices, of measures of matrices.
+      permutations: permutations compared side by side.
+      bytes: the predicted peak of memory, input included.
+    """
+
+    tile: Tile
+    group: int
+    pairs: int
+    rows: int
+    permutations: int
+    bytes: int
+
+
+def plan_family(family: Family, k: int, n: int, d: int, permutations: int, budget: int) -> Plan:
+    """The plan that is fastest within a budget.
+
+    Args:
+      family: the measures.
+      k: representations.
+      n: probes.
+      d: units of the widest representation.
+      permutations: shuffles of the null, 0 for none.
+      budget: bytes.
+
+    Raises:
+      ValueError: if the smallest plan exceeds the budget, with the figures.
+    """
+    plan = _fastest(family, k, n, d, permutations)
+    while plan.bytes > budget:
+        smaller = _smaller(family, plan, k, n, d, permutations > 0)
+        if smaller == plan:
+            raise ValueError(
+                f"memory_budget must be at least {_gigabytes(plan.bytes)} to compute {', '.join(family.names)} for "
+                f"{k} representations of {n} probes and {d} units, got {_gigabytes(budget)}"
+            )
+        plan = smaller
+    return plan
+
+
+@functools.lru_cache(maxsize=1024)
+def _fastest(family: Family, k: int, n: int, d: int, permutations: int) -> Plan:
+    side_by_side = max(1, min(permutations, _TARGET_SOURCES // k))
+    tile, group = choose_tile(n), k
+    if jax.default_backend() == "cpu":
+        counts = k * side_by_side * max(1, family.neighbors) * tile.rows
+        group = max(1, min(k, _CPU_BLOCK_COUNTS // counts))
+    # Groups of equal size, so that none is padded with more than it holds.
+    group = -(-k // -(-k // group))
+    plan = Plan(tile, group, pairs=64, rows=64, permutations=side_by_side, bytes=0)
+    return plan._replace(bytes=_bytes(family, plan, k, n, d, permutations > 0))
+
+
+@functools.lru_cache(maxsize=1024)
+def _smaller(family: Family, plan: Plan, k: int, n: int, d: int, permuted: bool) -> Plan:
+    """Half of everything; the same plan if nothing is left to halve."""
+    halved = plan._replace(
+        tile=plan.tile._replace(rows=max(plan.tile.rows // 2 // plan.tile.chunk, 1) * plan.tile.chunk),
+        group=-(-plan.group // 2),
+        pairs=-(-plan.pairs // 2),
+        rows=-(-plan.rows // 2),
+        permutations=-(-plan.permutations // 2),
+    )
+    return halved._replace(bytes=_bytes(family, halved, k, n, d, permuted))
+
+
+def default_budget() -> int:
+    """Bytes that a comparison may use: half of what is free, of the device or of the machine."""
+    device = jax.devices()[0]
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return int(_SHARE_OF_MEMORY * (stats["bytes_limit"] - stats.get("bytes_in_use", 0)))
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        if "MemAvailable" in fields:
+            return int(_SHARE_OF_MEMORY * 1024 * int(fields["MemAvailable"].split()[0]))
+    return int(_SHARE_OF_MEMORY * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def _bytes(family: Family, plan: Plan, k: int, n: int, d: int, permuted: bool) -> int:
+    """The peak: the input, what is kept for each representation, and the largest step of the computation."""
+    points = 2 * _FLOAT * k * n * d
+    form = family.forms[0]
+    if isinstance(form, FromRanks):
+        padded = padded_size(n, plan.tile.rows)
+        sources = k * plan.permutations
+        # `less` and `equal`; the statistics hold a few arrays of that size, one representation B at a time or all.
+        samples = plan.group * sources * family.neighbors * n
+        blocks = 3 * _FLOAT * k * padded * plan.tile.rows
+        nearest = 3 * _FLOAT * sources * family.neighbors * n * (1 + family.neighbors)
+        return points + _FLOAT * k * padded * (d + 1) + nearest + blocks + 12 * _FLOAT * samples
+    shape = jax.ShapeDtypeStruct((n, d), jnp.float32)
+    if isinstance(form, FromStates):
+        state = _size_of(jax.eval_shape(lambda points: form.embed(points, family.neighbors), shape))
+        working = 4 * state * plan.pairs
+    else:
+        assert isinstance(form, FromMatrices)
+        state = _size_of(jax.eval_shape(form.embed, shape))
+        working = 4 * _FLOAT * k * plan.rows * n * (2 if permuted else 1)
+    # One representation at a time is embedded, which takes a few times its state.
+    return points + (2 if permuted else 1) * k * state + max(working, 4 * state)
+
+
+def _size_of(tree: object) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.3g} GB"

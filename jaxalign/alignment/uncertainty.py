@@ -1,0 +1,117 @@
+"""Standard errors of means over pairs, and the permutation null of a measure."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int32
+
+# Values of the null that differ from the measured one by rounding count as equal to it.
+_ROUNDING = 1e-5
+
+
+class Estimate(NamedTuple):
+    """A mean and its standard error, NaN where there is nothing to estimate it from."""
+
+    mean: Float[np.ndarray, "..."]
+    stderr: Float[np.ndarray, "..."]
+
+
+def mean_of_pairs(values: Float[np.ndarray, "*batch k k"]) -> Estimate:
+    """The mean over ordered pairs of different members, with the delete-one-member jackknife.
+
+        se^2 = (K - 1)/K sum_k (m_k - m)^2,    m_k the mean over the pairs without member k, m the mean of the m_k:
+
+    the K (K - 1) pairs of K members are not independent. NaN entries are left out.
+
+    Args:
+      values: the measure A->B at [..., a, b]; the diagonal is not used.
+
+    Returns:
+      Arrays of the leading shape. The standard error needs at least 3 members with a pair.
+
+    Reference:
+      Efron & Stein 1981, Annals of Statistics 9.
+    """
+    values = np.where(np.eye(values.shape[-1], dtype=bool), np.nan, np.asarray(values, np.float64))
+    present = np.isfinite(values)
+    filled = np.where(present, values, 0.0)
+
+    def touching(x: np.ndarray) -> np.ndarray:
+        return x.sum(-1) + x.sum(-2)  # all pairs of which member k is one side
+
+    total, count = filled.sum((-2, -1)), present.sum((-2, -1))
+    left = count[..., None] - touching(present)
+    without = np.divide(total[..., None] - touching(filled), left, out=np.full(left.shape, np.nan), where=left > 0)
+    # A member without any pair (it diverged) is no sample; leaving it out changes nothing.
+    without = np.where(touching(present) > 0, without, np.nan)
+    used = np.isfinite(without).sum(-1)
+    squares = np.nansum((without - nanmean(without, -1)[..., None]) ** 2, -1) * np.maximum(used - 1, 0)
+    return Estimate(nanmean(values, (-2, -1)), _root_ratio(squares, used, used > 2))
+
+
+def mean_of_samples(values: Float[np.ndarray, "*batch samples"]) -> Estimate:
+    """The mean of independent samples along the last axis, with its standard error; NaN entries are left out."""
+    values = np.asarray(values, np.float64)
+    count = np.isfinite(values).sum(-1)
+    mean = nanmean(values, -1)
+    squares = np.nansum((values - mean[..., None]) ** 2, -1)
+    return Estimate(mean, _root_ratio(squares, count * (count - 1), count > 1))
+
+
+class Null:
+    """What values of a measure are under shuffled rows, accumulated one permutation at a time.
+
+    Attributes:
+      count: permutations so far.
+    """
+
+    def __init__(self, observed: Float[np.ndarray, "*shape"] | float, larger_is_more_similar: bool) -> None:
+        self._observed = np.asarray(observed, np.float64)
+        self._sign = 1.0 if larger_is_more_similar else -1.0
+        self._mean = np.zeros(self._observed.shape)
+        self._squares = np.zeros(self._observed.shape)
+        self._as_extreme = np.zeros(self._observed.shape, np.int64)
+        self.count = 0
+
+    def add(self, values: Float[np.ndarray, "*shape"]) -> None:
+        """Adds the values of one permutation."""
+        values = np.asarray(values, np.float64)
+        self.count += 1
+        change = values - self._mean
+        self._mean += change / self.count
+        self._squares += change * (values - self._mean)
+        tolerance = _ROUNDING * np.maximum(np.abs(self._observed), np.abs(values))
+        self._as_extreme += self._sign * (values - self._observed) >= -tolerance
+
+    def mean(self) -> Float[np.ndarray, "*shape"]:
+        """The mean over permutations."""
+        return self._mean
+
+    def std(self) -> Float[np.ndarray, "*shape"]:
+        """The standard deviation over permutations; NaN of a single one."""
+        return np.sqrt(self._squares / (self.count - 1)) if self.count > 1 else np.full(self._mean.shape, np.nan)
+
+    def z(self) -> Float[np.ndarray, "*shape"]:
+        """(observed - mean) / std; NaN where the null does not vary."""
+        std = self.std()
+        return np.divide(self._observed - self._mean, std, out=np.full(std.shape, np.nan), where=std > 0)
+
+    def p(self) -> Float[np.ndarray, "*shape"]:
+        """(1 + permutations at least as similar) / (1 + permutations), one-sided (Phipson & Smyth 2010)."""
+        p = (1 + self._as_extreme) / (1 + self.count)
+        return np.where(np.isfinite(self._observed) & np.isfinite(self._mean), p, np.nan)
+
+
+def draw_orders(permutations: int, n: int, seed: int) -> Int32[np.ndarray, "permutations n"]:
+    """Shuffled orders of n probes. The first ones do not depend on how many there are."""
+    return np.stack([np.random.default_rng([seed, i]).permutation(n).astype(np.int32) for i in range(permutations)])
+
+
+def nanmean(values: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
+    """`np.nanmean` without its warning where everything is NaN."""
+    count = np.isfinite(values).sum(axis)
+    return np.divide(np.nansum(values, axis), count, out=np.full(count.shape, np.nan), where=count > 0)
+
+
+def _root_ratio(numerator: np.ndarray, denominator: np.ndarray, where: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=where))
