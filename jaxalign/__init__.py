@@ -3,13 +3,17 @@
 ds = jaxalign.run_sweep("quickstart")   # trains the ensembles, compares all pairs of members
 jaxalign.summarize(ds)                  # means with standard errors
 jaxalign.plot_sweep(ds)                 # error and alignment against the sample size
+jaxalign.align(representations)         # every measure, all pairs, of networks trained anywhere
+jaxalign.selfcheck()                    # reference cases on this device
 """
 
 from jaxalign import alignment, theory
 from jaxalign._version import __version__
+from jaxalign.alignment import align
 from jaxalign.ensemble import Training
 from jaxalign.networks import MLP, LinearNetwork
 from jaxalign.plots import plot_sweep
+from jaxalign.selfcheck import selfcheck
 from jaxalign.sweep import (
     SweepConfig,
     interpolation_threshold,
@@ -35,6 +39,7 @@ __all__ = [
     "Training",
     "TunedRidge",
     "__version__",
+    "align",
     "alignment",
     "interpolation_threshold",
     "load_sweep",
@@ -42,6 +47,7 @@ __all__ = [
     "presets",
     "run_sweep",
     "save_sweep",
+    "selfcheck",
     "summarize",
     "theory",
 ]

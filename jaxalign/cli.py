@@ -5,6 +5,7 @@ import dataclasses
 import io
 import re
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -12,11 +13,15 @@ import numpy as np
 import tyro
 import xarray as xr
 
-from jaxalign.alignment.registry import METRICS
+from jaxalign import checks
+from jaxalign.alignment import METRICS, DegenerateRepresentationWarning, align
+from jaxalign.alignment.files import load_representations
 from jaxalign.plots import plot_sweep
+from jaxalign.selfcheck import selfcheck
 from jaxalign.sweep import load_sweep, presets, run_sweep, summarize
 from jaxalign.sweep.config import SweepConfig
 from jaxalign.sweep.result import noise_dimension
+from jaxalign.sweep.store import write_store
 from jaxalign.tasks import ImageTask
 
 
@@ -99,10 +104,96 @@ class Plot:
         _write(f"wrote {out}")
 
 
+@dataclasses.dataclass(frozen=True)
+class Align:
+    """Compare all pairs of representations in files: npy or npz, arrays (N, D) or (K, N, D), of the same N probes."""
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """The files; every layer of a npz file is a representation, unless one is chosen."""
+    metrics: tuple[str, ...] = ("cce", "information_imbalance")
+    """Measures of alignment."""
+    layer: str | None = None
+    """The array to take from each npz file."""
+    neighbors: int | None = None
+    """Nearest neighbours (default: as many as each measure's publication takes)."""
+    null: int | None = None
+    """Permutations of the null, for z and p."""
+    seed: int = 0
+    """Of the permutations."""
+    out: Path | None = None
+    """The zarr store to write, which must not exist."""
+    progress: bool = True
+    """Show a progress bar."""
+
+    def run(self) -> None:
+        """Prints one matrix for each measure, and the mean over pairs."""
+        if not self.files:
+            checks.reject("files", "at least one npy or npz file", "none")
+        if self.out is not None and self.out.exists():
+            checks.reject("out", "a path where nothing is yet", str(self.out))
+        representations = load_representations(self.files, self.layer)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", DegenerateRepresentationWarning)
+            dataset = align(
+                representations,
+                self.metrics,
+                neighbors=self.neighbors,
+                null=self.null,
+                seed=self.seed,
+                progress=self.progress,
+            )
+        for warning in caught:
+            for line in str(warning.message).splitlines():
+                sys.stderr.write(f"jaxalign: warning: {line}\n")
+        _write(matrices(dataset))
+        if self.out is not None:
+            write_store(dataset, self.out)
+            _write(f"\nwrote {self.out}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Selfcheck:
+    """Compute analytic and published reference cases on this device, and print them beside what they should be."""
+
+    def run(self) -> None:
+        """Prints the table.
+
+        Raises:
+          CheckFailed: if a case is off.
+        """
+        failed = [check.name for check in selfcheck() if not check.passed]
+        if failed:
+            raise CheckFailed(f"{len(failed)} checks failed: {', '.join(failed)}")
+
+
+class CheckFailed(Exception):
+    """A measure differs from its reference value on this device."""
+
+
 Command = (
     Annotated[Sweep, tyro.conf.subcommand("sweep", prefix_name=False)]
     | Annotated[Plot, tyro.conf.subcommand("plot", prefix_name=False)]
+    | Annotated[Align, tyro.conf.subcommand("align", prefix_name=False)]
+    | Annotated[Selfcheck, tyro.conf.subcommand("selfcheck", prefix_name=False)]
 )
+
+
+def matrices(dataset: xr.Dataset) -> str:
+    """An alignment as text: for each measure the matrix from row to column, the p-values if there are any, the mean."""
+    names = [str(name) for name in dataset["network_a"].values]
+    width = max(8, *(len(name) for name in names))
+    summary = summarize(dataset)
+    lines = []
+    for metric in [name for name in METRICS if name in dataset]:
+        for variable, title in ((metric, METRICS[metric].label), (f"{metric}_p", "p-value against shuffled rows")):
+            if variable in dataset:
+                lines += ["", f"{title}, from row to column"]
+                lines.append("  ".join([" " * width, *(f"{name:>{width}}" for name in names)]))
+                for name, row in zip(names, dataset[variable].values, strict=True):
+                    lines.append("  ".join([f"{name:<{width}}", *(f"{value:>{width}.4f}" for value in row)]))
+        mean = f"mean over pairs {_with_error(summary, metric, {})}"
+        lines.append(mean + (f", p = {float(summary[f'{metric}_p']):.4f}" if f"{metric}_p" in summary else ""))
+    return "\n".join(lines[1:])
 
 
 def table(dataset: xr.Dataset) -> str:
@@ -128,9 +219,12 @@ def table(dataset: xr.Dataset) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; returns 0, 2 for a wrong option or input, or 130 when it is interrupted."""
+    """Runs the command; returns 0, 1 for a failed check, 2 for a wrong option or input, or 130 if interrupted."""
     try:
         _parse(arguments).run()
+    except CheckFailed as error:
+        sys.stderr.write(f"jaxalign: {error}\n")
+        return 1
     except (ValueError, OSError) as error:
         sys.stderr.write(f"jaxalign: {error}\n")
         return 2
@@ -140,7 +234,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(arguments: list[str] | None) -> Sweep | Plot:
+def _parse(arguments: list[str] | None) -> Sweep | Plot | Align | Selfcheck:
     """Reads the arguments.
 
     Raises:

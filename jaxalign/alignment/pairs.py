@@ -236,9 +236,10 @@ def _shuffle_neighbors(nearest: Int32[Array, "a neighbors n"], order: Int32[Arra
 
 
 def _from_states(a: PyTree, b: PyTree, family: Family, plan: Plan) -> dict[str, Float32[Array, "k k"]]:
-    if isinstance(family.forms[0], FromMatrices):
-        (name,), (form,) = family.names, family.forms
-        return {name: _from_matrices(form, a, b, plan)}
+    form = family.forms[0]
+    if isinstance(form, FromMatrices):
+        return {family.names[0]: _from_matrices(form, a, b, plan)}
+    forms = [form for form in family.forms if isinstance(form, FromStates)]
     k = len(jax.tree.leaves(a)[0])
     symmetric = METRICS[family.names[0]].symmetric
     first, second = np.triu_indices(k) if symmetric else np.divmod(np.arange(k * k), k)
@@ -247,7 +248,7 @@ def _from_states(a: PyTree, b: PyTree, family: Family, plan: Plan) -> dict[str, 
         return jax.tree.map(lambda x: x[i], state)
 
     def compare(pair: tuple[Array, Array]) -> list[Array]:
-        return [form.compare(one(a, pair[0]), one(b, pair[1])) for form in family.forms]
+        return [form.compare(one(a, pair[0]), one(b, pair[1])) for form in forms]
 
     pairs = jnp.asarray(first, jnp.int32), jnp.asarray(second, jnp.int32)
     found = {}

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int32
+from numpy.typing import ArrayLike
 
 # Values of the null that differ from the measured one by rounding count as equal to it.
 _ROUNDING = 1e-5
@@ -80,7 +81,7 @@ class Null:
         change = values - self._mean
         self._mean += change / self.count
         self._squares += change * (values - self._mean)
-        tolerance = _ROUNDING * np.maximum(np.abs(self._observed), np.abs(values))
+        tolerance = _ROUNDING * np.maximum(1e-1, np.maximum(np.abs(self._observed), np.abs(values)))
         self._as_extreme += self._sign * (values - self._observed) >= -tolerance
 
     def mean(self) -> Float[np.ndarray, "*shape"]:
@@ -113,5 +114,5 @@ def nanmean(values: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
     return np.divide(np.nansum(values, axis), count, out=np.full(count.shape, np.nan), where=count > 0)
 
 
-def _root_ratio(numerator: np.ndarray, denominator: np.ndarray, where: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=where))
+def _root_ratio(numerator: ArrayLike, denominator: ArrayLike, where: ArrayLike) -> np.ndarray:
+    return np.sqrt(np.divide(numerator, denominator, out=np.full(np.shape(numerator), np.nan), where=np.asarray(where)))

@@ -29,6 +29,11 @@ def save_sweep(dataset: xr.Dataset, path: str | os.PathLike) -> None:
     noise_dimension(dataset)
     path = Path(path)
     _refuse_other(path, dataset.attrs["config"])
+    write_store(dataset, path)
+
+
+def write_store(dataset: xr.Dataset, path: Path) -> None:
+    """Writes a Dataset beside its place and moves it there when it is complete, replacing what is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
         written = Path(scratch) / "written"
