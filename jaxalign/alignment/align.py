@@ -15,6 +15,7 @@ from jaxalign._version import __version__
 from jaxalign.alignment import degeneracy, pairs, uncertainty
 from jaxalign.alignment.plan import Family, plan_family
 from jaxalign.alignment.registry import METRICS
+from jaxalign.threads import one_blas_thread
 
 _PAIRS = ("network_a", "network_b")
 
@@ -81,7 +82,10 @@ def align(
     reports = _report(points, widths, names, any(METRICS[name].undefined_if_saturated for name in chosen))
 
     found: dict[str, Any] = {}
-    with tqdm(total=len(families) * (1 + permutations), unit="comparison", disable=not progress) as bar:
+    with (
+        one_blas_thread(),
+        tqdm(total=len(families) * (1 + permutations), unit="comparison", disable=not progress) as bar,
+    ):
         for family, plan in zip(families, plans, strict=True):
             bar.set_description(", ".join(family.names))
             matrices = pairs.measure_family(points, family, plan)

@@ -66,7 +66,7 @@ class Null:
       count: permutations so far.
     """
 
-    def __init__(self, observed: Float[np.ndarray, "*shape"] | float, larger_is_more_similar: bool) -> None:
+    def __init__(self, observed: ArrayLike, larger_is_more_similar: bool) -> None:
         self._observed = np.asarray(observed, np.float64)
         self._sign = 1.0 if larger_is_more_similar else -1.0
         self._mean = np.zeros(self._observed.shape)
@@ -74,7 +74,7 @@ class Null:
         self._as_extreme = np.zeros(self._observed.shape, np.int64)
         self.count = 0
 
-    def add(self, values: Float[np.ndarray, "*shape"]) -> None:
+    def add(self, values: ArrayLike) -> None:
         """Adds the values of one permutation."""
         values = np.asarray(values, np.float64)
         self.count += 1
@@ -84,20 +84,22 @@ class Null:
         tolerance = _ROUNDING * np.maximum(1e-1, np.maximum(np.abs(self._observed), np.abs(values)))
         self._as_extreme += self._sign * (values - self._observed) >= -tolerance
 
-    def mean(self) -> Float[np.ndarray, "*shape"]:
+    def mean(self) -> np.ndarray:
         """The mean over permutations."""
         return self._mean
 
-    def std(self) -> Float[np.ndarray, "*shape"]:
+    def std(self) -> np.ndarray:
         """The standard deviation over permutations; NaN of a single one."""
-        return np.sqrt(self._squares / (self.count - 1)) if self.count > 1 else np.full(self._mean.shape, np.nan)
+        count = np.full(self._mean.shape, self.count - 1)
+        return _root_ratio(self._squares, count, count > 0)
 
-    def z(self) -> Float[np.ndarray, "*shape"]:
+    def z(self) -> np.ndarray:
         """(observed - mean) / std; NaN where the null does not vary."""
         std = self.std()
-        return np.divide(self._observed - self._mean, std, out=np.full(std.shape, np.nan), where=std > 0)
+        z = np.divide(self._observed - self._mean, std, out=np.full(std.shape, np.nan), where=std > 0)
+        return np.asarray(z)
 
-    def p(self) -> Float[np.ndarray, "*shape"]:
+    def p(self) -> np.ndarray:
         """(1 + permutations at least as similar) / (1 + permutations), one-sided (Phipson & Smyth 2010)."""
         p = (1 + self._as_extreme) / (1 + self.count)
         return np.where(np.isfinite(self._observed) & np.isfinite(self._mean), p, np.nan)
@@ -105,7 +107,8 @@ class Null:
 
 def draw_orders(permutations: int, n: int, seed: int) -> Int32[np.ndarray, "permutations n"]:
     """Shuffled orders of n probes. The first ones do not depend on how many there are."""
-    return np.stack([np.random.default_rng([seed, i]).permutation(n).astype(np.int32) for i in range(permutations)])
+    orders = [np.random.default_rng([seed, i]).permutation(n) for i in range(permutations)]
+    return np.array(orders, np.int32).reshape(permutations, n)
 
 
 def nanmean(values: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
@@ -115,4 +118,5 @@ def nanmean(values: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
 
 
 def _root_ratio(numerator: ArrayLike, denominator: ArrayLike, where: ArrayLike) -> np.ndarray:
-    return np.sqrt(np.divide(numerator, denominator, out=np.full(np.shape(numerator), np.nan), where=np.asarray(where)))
+    out = np.full(np.shape(numerator), np.nan)
+    return np.asarray(np.sqrt(np.divide(numerator, denominator, out=out, where=np.asarray(where))))

@@ -137,12 +137,12 @@ def test_null_of_arrays_with_an_offset():
 
 @pytest.mark.parametrize("larger", [True, False])
 def test_what_differs_by_rounding_counts_as_equal(larger):
-    observed = np.float32(0.7)
+    observed = np.asarray(0.7, np.float32)
     null = Null(observed, larger)
     for shift in (-3e-6, 0.0, 3e-6):
-        null.add(np.float64(observed) + shift)
+        null.add(float(observed) + shift)
     assert null.p() == 1.0
-    null.add(observed - 0.01 if larger else observed + 0.01)
+    null.add(float(observed) - 0.01 if larger else float(observed) + 0.01)
     assert null.p() == 4 / 5
 
 
