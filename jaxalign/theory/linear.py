@@ -1,4 +1,7 @@
-"""Linear students of a noisy linear teacher: how alike two of them are, and how wrong."""
+"""Linear students of a noisy linear teacher: how alike two of them are, and how wrong.
+
+The formulas are limits of many input dimensions d; for `MinNorm` the expectations at a finite d are known too.
+"""
 
 from typing import NamedTuple
 
@@ -6,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import minimize_scalar
 
-from jaxalign.checks import boolean, real, reject
+from jaxalign.checks import boolean, integer, real, reject
 from jaxalign.theory.filters import GradientDescent, MinNorm, Ridge, SpectralFilter
 from jaxalign.theory.spectrum import Float64, Numbers, marchenko_pastur, positive
 
@@ -31,7 +34,7 @@ class Moments(NamedTuple):
     noise: Float64
 
 
-def moments(alpha: Numbers, snr: Numbers, *, filter: SpectralFilter = _MIN_NORM) -> Moments:
+def moments(alpha: Numbers, snr: Numbers, *, filter: SpectralFilter = _MIN_NORM, dim: int | None = None) -> Moments:
     """The integrals of which overlap and generalization error are made.
 
     Args:
@@ -39,25 +42,34 @@ def moments(alpha: Numbers, snr: Numbers, *, filter: SpectralFilter = _MIN_NORM)
       snr: signal-to-noise ratio, above 0, possibly infinite; broadcasts against `alpha`. Only a filter that is tuned
         to the noise depends on it.
       filter: how the student was trained.
+      dim: d, for the expectations at that many input dimensions, with n = alpha d; only for `MinNorm`. The noise is
+        d / (n - d - 1) for n > d + 1, n / (d - n - 1) for n < d - 1 and infinite between, the rest as in the limit.
+        None for d -> infinity.
 
     Returns:
       The four integrals, float64, of the shape to which `alpha` and `snr` broadcast. For `MinNorm` in closed form,
       for the others by quadrature.
 
     Raises:
-      ValueError: if `alpha` or `snr` is not above 0, or `filter` is no spectral filter.
+      ValueError: if `alpha` or `snr` is not above 0, or `filter` is no spectral filter; if `dim` is no positive
+        integer, alpha dim no whole number of samples, or `dim` is given for another filter than `MinNorm`.
 
     Reference:
-      Umar & Laio 2026, arXiv:2605.26973; Hastie, Montanari, Rosset & Tibshirani 2022, Annals of Statistics 50.
+      Umar & Laio 2026, arXiv:2605.26973; Hastie, Montanari, Rosset & Tibshirani 2022, Annals of Statistics 50. At
+      finite d: Breiman & Freedman 1983, Journal of the American Statistical Association 78; Belkin, Hsu & Xu 2020,
+      SIAM Journal on Mathematics of Data Science 2.
     """
     if not isinstance(filter, SpectralFilter):
         reject("filter", "a spectral filter such as MinNorm() or Ridge(0.1)", filter)
+    if dim is not None and not isinstance(filter, MinNorm):
+        reject("dim", f"None for {type(filter).__name__}: only for MinNorm are the moments of finite size known", dim)
     alphas, snrs = np.broadcast_arrays(positive("alpha", alpha), positive("snr", snr))
     atom = np.maximum(1.0 - alphas, 0.0)
     if isinstance(filter, MinNorm):
         mass = np.minimum(alphas, 1.0)
         with np.errstate(divide="ignore"):
-            return Moments(mass[()], mass[()], atom[()], (mass / np.abs(alphas - 1.0))[()])
+            noise = mass / np.abs(alphas - 1.0) if dim is None else _finite_noise(alphas, integer("dim", dim))
+        return Moments(mass[()], mass[()], atom[()], noise[()])
     integrals = np.empty((4, alphas.size))
     for start in range(0, alphas.size, _BLOCK):
         block = slice(start, start + _BLOCK)
@@ -66,7 +78,14 @@ def moments(alpha: Numbers, snr: Numbers, *, filter: SpectralFilter = _MIN_NORM)
     return Moments(response[()], signal[()], (atom + bias)[()], (noise / alphas)[()])
 
 
-def overlap(alpha: Numbers, snr: Numbers, *, filter: SpectralFilter = _MIN_NORM, shared_inputs: bool = True) -> Float64:
+def overlap(
+    alpha: Numbers,
+    snr: Numbers,
+    *,
+    filter: SpectralFilter = _MIN_NORM,
+    shared_inputs: bool = True,
+    dim: int | None = None,
+) -> Float64:
     """The correlation of two students that differ by the noise of their targets.
 
         rho = cross / (signal + noise),    signal = ∫ f^2 dmu,    noise = ∫ f^2 / s dmu / (SNR alpha),
@@ -80,20 +99,22 @@ def overlap(alpha: Numbers, snr: Numbers, *, filter: SpectralFilter = _MIN_NORM,
       snr: signal-to-noise ratio per output, above 0, possibly infinite (no noise); broadcasts against `alpha`.
       filter: how the students were trained.
       shared_inputs: whether both saw the same training inputs, or each its own draw of them.
+      dim: d, only for `MinNorm`: the ratio E[w.w'] / E[|w|^2] at that many input dimensions, each expectation exact;
+        the mean of the cosine of w and w' itself differs from it by O(1/d). None for d -> infinity.
 
     Returns:
       The overlap in [0, 1], float64, of the shape to which `alpha` and `snr` broadcast. For `MinNorm` it is 0 at
-      alpha = 1, unless there is no noise. It is 0 too where a student answers 0 to everything (gradient flow at
-      t = 0), and NaN where gradient descent has overflowed.
+      alpha = 1 (with `dim` for |n - d| <= 1), unless there is no noise. It is 0 too where a student answers 0 to
+      everything (gradient flow at t = 0), and NaN where gradient descent has overflowed.
 
     Raises:
-      ValueError: if `alpha` or `snr` is not above 0, or `filter` is no spectral filter.
+      ValueError: as `moments`.
 
     Reference:
       Umar & Laio 2026, arXiv:2605.26973.
     """
     boolean("shared_inputs", shared_inputs)
-    m = moments(alpha, snr, filter=filter)
+    m = moments(alpha, snr, filter=filter, dim=dim)
     cross = m.signal if shared_inputs else np.square(m.response)
     total = np.asarray(m.signal + _noise(m, snr))
     with np.errstate(invalid="ignore"):
@@ -102,7 +123,9 @@ def overlap(alpha: Numbers, snr: Numbers, *, filter: SpectralFilter = _MIN_NORM,
     return np.minimum(rho, 1.0)[()]
 
 
-def generalization_error(alpha: Numbers, snr: Numbers, *, filter: SpectralFilter = _MIN_NORM) -> Float64:
+def generalization_error(
+    alpha: Numbers, snr: Numbers, *, filter: SpectralFilter = _MIN_NORM, dim: int | None = None
+) -> Float64:
     """The mean squared error of a student to the clean teacher, over the variance of the teacher.
 
         error = 1 - 2 ∫ f dmu + ∫ f^2 dmu + ∫ f^2 / s dmu / (SNR alpha)
@@ -113,19 +136,20 @@ def generalization_error(alpha: Numbers, snr: Numbers, *, filter: SpectralFilter
       alpha: samples per input dimension n / d, above 0, possibly infinite.
       snr: signal-to-noise ratio per output, above 0, possibly infinite (no noise); broadcasts against `alpha`.
       filter: how the student was trained.
+      dim: d, only for `MinNorm`: the exact expectation at that many input dimensions. None for d -> infinity.
 
     Returns:
       The error, at least 0, float64, of the shape to which `alpha` and `snr` broadcast; a student that answers 0 has
-      error 1. For `MinNorm` it is infinite at alpha = 1, unless there is no noise.
+      error 1. For `MinNorm` it is infinite at alpha = 1 (with `dim` for |n - d| <= 1), unless there is no noise.
 
     Raises:
-      ValueError: if `alpha` or `snr` is not above 0, or `filter` is no spectral filter.
+      ValueError: as `moments`.
 
     Reference:
       Hastie, Montanari, Rosset & Tibshirani 2022, Annals of Statistics 50; Advani, Saxe & Sompolinsky 2020, Neural
       Networks 132.
     """
-    m = moments(alpha, snr, filter=filter)
+    m = moments(alpha, snr, filter=filter, dim=dim)
     return m.bias + _noise(m, snr)
 
 
@@ -197,6 +221,19 @@ def _search(snr: float, filter: SpectralFilter) -> WeakestAlignment:
     if found.fun >= limit:
         return WeakestAlignment(0.0, limit)
     return WeakestAlignment(float(np.exp(found.x)), float(found.fun))
+
+
+def _finite_noise(alpha: Float[np.ndarray, "*s"], dim: int) -> Float[np.ndarray, "*s"]:
+    """E tr (X^T X)^+ for n = alpha dim rows of `dim` standard normal entries."""
+    n = np.asarray(alpha * dim)
+    with np.errstate(invalid="ignore"):
+        # Negated, so that an infinite n is refused too: its distance to the next integer is NaN.
+        off = ~(np.abs(n - np.rint(n)) <= 1e-9 * n)
+    if off.any():
+        reject("alpha", f"a positive whole number of samples over dim = {dim}", float(alpha[off][0]))
+    n = np.rint(n)
+    gap = np.abs(n - dim) - 1.0
+    return np.where(gap > 0, np.minimum(n, dim) / np.where(gap > 0, gap, 1.0), np.inf)
 
 
 def _integrals(

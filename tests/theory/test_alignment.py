@@ -117,6 +117,9 @@ def test_imbalance_formulas():
 
 def test_linear_cka():
     np.testing.assert_allclose(linear_cka([-0.5, 0.0, 1.0]), [0.25, 0.0, 1.0])
+    # Modes of variances 2 and 1: (4 * 0.25 + 1 * 0.01) / 5.
+    assert linear_cka([0.5, 0.1], variance=[2.0, 1.0]) == pytest.approx(0.202)
+    assert linear_cka(np.full((3, 2), 0.5), variance=np.ones((3, 2))).shape == (3,)
 
 
 @pytest.mark.parametrize("outputs", [1, 3])

@@ -221,3 +221,64 @@ def test_bad_input(function, bad):
 def test_bad_input_of_weakest_alignment(snr, filter, message):
     with pytest.raises(ValueError, match=message):
         weakest_alignment(snr, filter)
+
+
+def test_finite_size_formulas():
+    # By hand at d = 20 and n = 10, 30: sigma^2 n / (d - n - 1) and sigma^2 d / (n - d - 1), with sigma^2 = 1/2.
+    assert generalization_error(0.5, 2.0, dim=20) == pytest.approx(0.5 + 0.5 * 10 / 9)
+    assert generalization_error(1.5, 2.0, dim=20) == pytest.approx(0.5 * 20 / 9)
+    assert overlap(0.5, 2.0, dim=20) == pytest.approx(0.5 / (0.5 + 0.5 * 10 / 9))
+    assert overlap(0.5, 2.0, dim=20, shared_inputs=False) == pytest.approx(0.25 / (0.5 + 0.5 * 10 / 9))
+    assert overlap(1.5, 2.0, dim=20) == overlap(1.5, 2.0, dim=20, shared_inputs=False)
+    near = np.array([19, 20, 21]) / 20
+    np.testing.assert_array_equal(generalization_error(near, 2.0, dim=20), np.inf)
+    np.testing.assert_array_equal(overlap(near, 2.0, dim=20), 0.0)
+    np.testing.assert_allclose(generalization_error(near, np.inf, dim=20), [0.05, 0.0, 0.0], atol=1e-15)
+
+
+def test_finite_size_tends_to_the_limit():
+    alphas = np.array([0.25, 0.5, 1.5, 3.0])
+    np.testing.assert_allclose(overlap(alphas, 2.0, dim=10**8), overlap(alphas, 2.0), rtol=1e-6)
+    np.testing.assert_allclose(
+        generalization_error(alphas, 2.0, dim=10**8), generalization_error(alphas, 2.0), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("n", (6, 24))
+def test_finite_size_is_exact_in_small_dimensions(n):
+    # Where the limit is off by 1/5 or more.
+    d, snr, replicates = 12, 2.0, 3000
+    rng = np.random.default_rng(4)
+    beta = np.full(d, d**-0.5)
+    x = rng.standard_normal((2, replicates, n, d))
+    noise = rng.standard_normal((3, replicates, n)) / np.sqrt(snr)
+    with threadpool_limits(1):
+        inverse = np.linalg.pinv(x)[[0, 0, 1]]
+    a, b, c = np.einsum("krdn,krn->krd", inverse, x[[0, 0, 1]] @ beta + noise)
+    shared = np.stack([np.sum(a * b, -1), np.sum(a**2 + b**2, -1) / 2], -1)
+    independent = np.stack([np.sum(a * c, -1), np.sum(a**2 + c**2, -1) / 2], -1)
+    errors = np.sum((a - beta) ** 2, -1)
+    within(ratio_with_error(shared), overlap(n / d, snr, dim=d), 0.0)
+    within(ratio_with_error(independent), overlap(n / d, snr, dim=d, shared_inputs=False), 0.0)
+    mean = np.mean(errors), np.std(errors, ddof=1) / np.sqrt(replicates)
+    within(mean, generalization_error(n / d, snr, dim=d), 0.0)
+
+
+def test_enough_ridge_removes_the_peak_of_the_error_but_not_the_dip_of_the_overlap():
+    # THEORY section 6, for SNR > 1.
+    alphas, filter = np.geomspace(1e-3, 100.0, 300), Ridge(1.0)
+    assert np.all(np.diff(generalization_error(alphas, 2.0, filter=filter)) < 0)
+    alpha, rho = weakest_alignment(2.0, filter)
+    assert alphas[0] < alpha < alphas[-1] and rho < overlap(alphas[0], 2.0, filter=filter) - 0.01
+
+
+@pytest.mark.parametrize("function", [overlap, generalization_error, moments])
+def test_bad_dim(function):
+    for bad in (0, -3):
+        with pytest.raises(ValueError, match="dim must be an integer of at least 1, got"):
+            function(0.5, 1.0, dim=bad)
+    for alpha in (0.505, 0.001, np.inf, [0.5, 0.505]):
+        with pytest.raises(ValueError, match="alpha must be a positive whole number of samples over dim = 100, got"):
+            function(alpha, 1.0, dim=100)
+    with pytest.raises(ValueError, match="dim must be None for Ridge: only for MinNorm .* got 100"):
+        function(0.5, 1.0, filter=Ridge(0.1), dim=100)
