@@ -23,7 +23,7 @@ from jaxalign.sweep import (
     save_sweep,
     summarize,
 )
-from jaxalign.tasks import ImageTask, LinearTeacher
+from jaxalign.tasks import ImageTask, LinearTeacher, PowerLaw
 from jaxalign.theory import GradientDescent, GradientFlow, MinNorm, Ridge, TunedRidge
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "LinearNetwork",
     "LinearTeacher",
     "MinNorm",
+    "PowerLaw",
     "Ridge",
     "SweepConfig",
     "Training",

@@ -30,6 +30,8 @@ class GroupSpec:
       network, task, training, layer, probes: as in a sweep's configuration.
       shared_inputs, shared_batches: whether all members have the inputs, and the minibatch rows, of member 0.
       chunk: how many members are batched by vmap; None for all, and chunks follow one another.
+      noise_levels: how many noise levels the group has. Only the solver's speed depends on it: members with inputs of
+        their own have them decomposed once for all levels.
     """
 
     network: Network
@@ -40,6 +42,7 @@ class GroupSpec:
     shared_inputs: bool
     shared_batches: bool
     chunk: int | None = None
+    noise_levels: int = 1
 
 
 class GroupData(NamedTuple):
@@ -162,7 +165,21 @@ def run_group(spec: GroupSpec, data: GroupData, n_train: Array) -> Outcome:
             draws["batch_key"],
         )
 
+    if is_solved(spec.network) and not spec.shared_inputs:
+        return _solve_levels_together(member, member_axis, spec.noise_levels)
     return batch_members(member, member_axis, spec.chunk)
+
+
+def _solve_levels_together(member: Any, member_axis: dict[str, Array], levels: int) -> Outcome:
+    """Batches the noise levels inside the members, whose inputs are the same at every level."""
+    by_level = {name: x.reshape(levels, -1, *x.shape[1:]) for name, x in member_axis.items()}
+    drawn = by_level.pop("drawn")[0]
+
+    def all_levels(drawn: Array, varying: dict[str, Array]) -> Outcome:
+        return jax.vmap(lambda one: member({**one, "drawn": drawn}))(varying)
+
+    outcome = jax.vmap(all_levels, in_axes=(0, 1), out_axes=1)(drawn, by_level)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outcome)
 
 
 def batch_members(member: Any, member_axis: PyTree[Array], chunk: int | None) -> PyTree[Array]:

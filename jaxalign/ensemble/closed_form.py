@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, PyTree
 from jaxalign.ensemble.member import MemberData, Outcome, TestData, outcome
 from jaxalign.networks import LinearNetwork
 from jaxalign.tasks import Task
-from jaxalign.theory.filters import SpectralFilter
+from jaxalign.theory.filters import Ridge, SpectralFilter, TunedRidge
 
 
 def solve_member(
@@ -30,7 +30,10 @@ def solve_member(
     counts = (jnp.arange(len(inputs)) < data.n_train)[:, None]
     inputs = jnp.where(counts, inputs, 0.0)
     weights = filtered_least_squares(network.solver, inputs, jnp.where(counts, data.targets, 0.0), data.n_train, snr)
-    first, second = balanced_layers(weights, inputs, data.n_train, network.hidden)
+    # Only the units that can be active: the silent ones of a wide layer would be most of the work.
+    units = min(network.hidden, task.n_outputs)
+    lam = penalty(network.solver, data.n_train / inputs.shape[1], snr)
+    first, second = balanced_layers(weights, inputs, data.n_train, units, lam)
 
     def forward(rows: Array) -> tuple[Array, Array]:
         hidden = jnp.matmul(rows, first.T, precision="highest")
@@ -38,7 +41,8 @@ def solve_member(
 
     _, train_output = forward(inputs)
     test_hidden, test_output = forward(test.inputs)
-    representations = {"hidden": test_hidden, task.output_layer: test_output}
+    hidden = jnp.pad(test_hidden[:probes], ((0, 0), (0, network.hidden - units)))
+    representations = {"hidden": hidden, task.output_layer: test_output[:probes]}
     return outcome(
         task,
         train_output=train_output,
@@ -46,7 +50,7 @@ def solve_member(
         train_weights=counts[:, 0] / data.n_train.astype(jnp.float32),
         test_output=test_output,
         test_targets=test.targets,
-        representation=representations[layer][:probes],
+        representation=representations[layer],
     )
 
 
@@ -59,7 +63,12 @@ def filtered_least_squares(
 ) -> Float[Array, "outputs dim"]:
     """W = sum_i v_i f(s_i) / sv_i (u_i . y), with X = U diag(sv) V^T and s_i = sv_i^2 / n.
 
-    Rows of `inputs` and `targets` beyond `n_train` are 0.
+    Rows of `inputs` and `targets` beyond `n_train` are 0. The filter's loss is |X W^T - Y|^2 / (2n), while a trained
+    network descends the mean over rows and over the C outputs, |X W^T - Y|^2 / (n C): a one-layer network that sgd
+    trains from zero weights for T steps at learning rate r is `GradientDescent(2 r / C, T)`.
+
+    The singular values come from X, not from its Gram matrix: in float32 the latter squares the condition number, and
+    the smallest eigenvalues near n_train = dim, where alignment is weakest, drown in rounding.
     """
     u, singular, vt = jnp.linalg.svd(inputs, full_matrices=False)
     # Padding rows and repeated rows leave singular values that are zero up to the rounding of the decomposition.
@@ -72,19 +81,35 @@ def filtered_least_squares(
     return jnp.matmul((scale[:, None] * projected).T, vt, precision="highest")
 
 
+def penalty(solver: SpectralFilter, alpha: Array, snr: Array) -> float | Array:
+    """The lam of a solution that minimizes |X w - y|^2 / (2n) + lam |w|^2 / 2; 0 for what is no ridge."""
+    if isinstance(solver, Ridge):
+        return solver.lam
+    return 1.0 / snr / alpha if isinstance(solver, TunedRidge) else 0.0
+
+
 def balanced_layers(
-    weights: Float[Array, "outputs dim"], inputs: Float[Array, "rows dim"], n_train: Array, hidden: int
+    weights: Float[Array, "outputs dim"],
+    inputs: Float[Array, "rows dim"],
+    n_train: Array,
+    hidden: int,
+    lam: float | Array = 0.0,
 ) -> tuple[Float[Array, "hidden dim"], Float[Array, "outputs hidden"]]:
     """Factors W = W2 W1 with W1^T W1 = (W^T W)^(1/2).
 
     A hidden layer narrower than the outputs keeps the best map of that rank on the training inputs (reduced-rank
-    regression): the projection of W on the top eigenvectors of W (X^T X / n) W^T.
+    regression, with the penalty `lam` of a ridge): the projection of W on the top eigenvectors of
+    W (X^T X / n + lam) W^T.
+
+    Reference:
+      Izenman 1975, Journal of Multivariate Analysis 5; Mukherjee & Zhu 2011, Statistical Analysis and Data Mining 4.
     """
     if hidden < len(weights):
         predictions = jnp.matmul(inputs, weights.T, precision="highest")
         covariance = jnp.matmul(predictions.T, predictions, precision="highest") / n_train
+        covariance += lam * jnp.matmul(weights, weights.T, precision="highest")
         top = jnp.linalg.eigh(covariance)[1][:, -hidden:]
-        weights = top @ (top.T @ weights)
+        weights = jnp.matmul(top, jnp.matmul(top.T, weights, precision="highest"), precision="highest")
     gram = jnp.matmul(weights, weights.T, precision="highest")
     squared, modes = jnp.linalg.eigh(gram)
     units = min(hidden, len(weights))

@@ -8,7 +8,7 @@ from jaxalign import checks
 from jaxalign.alignment.registry import METRICS
 from jaxalign.ensemble import Training, is_solved
 from jaxalign.networks import MLP, LinearNetwork, Network, layers
-from jaxalign.tasks import ImageTask, LinearTeacher, Task
+from jaxalign.tasks import ImageTask, LinearTeacher, PowerLaw, Task
 from jaxalign.theory import filters
 
 MIN_PROBES = 10
@@ -35,7 +35,8 @@ class SweepConfig:
       metrics: the names of the measures.
 
     Raises:
-      ValueError: if an argument is of the wrong type or outside its range; the message names it.
+      ValueError: if an argument is of the wrong type or outside its range, or a gradient descent of a solved network
+        is certain to diverge; the message names it.
     """
 
     task: Task
@@ -74,6 +75,7 @@ class SweepConfig:
         checks.integer("probes", self.probes, MIN_PROBES, self.task.n_probes_available)
         self._check_metrics()
         self._check_layers()
+        self._check_descent()
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -97,6 +99,26 @@ class SweepConfig:
             names = layers(network, self.task.input_shape, self.task.n_outputs)
             checks.choice(f"layer (of {network})", self.layer, (*names, self.task.output_layer))
 
+    def _check_descent(self) -> None:
+        """Refuses a solved gradient descent that is certain to diverge, before anything compiles.
+
+        Only for isotropic inputs the largest eigenvalue, (1 + alpha^-1/2)^2, is known beforehand. Elsewhere the members
+        that overflow are NaN and not `converged`, as those of a training that diverges.
+        """
+        if not isinstance(self.task, LinearTeacher) or self.task.spectrum != "isotropic":
+            return
+        alpha = self.task.alpha(min(self.n_train))
+        stable = 2.0 / (1.0 + alpha**-0.5) ** 2
+        for network in self.networks:
+            solver = network.solver if is_solved(network) else None
+            if isinstance(solver, filters.GradientDescent) and solver.learning_rate >= stable:
+                checks.reject(
+                    "networks",
+                    f"solved by a gradient descent that converges, learning_rate below {stable:.4g} "
+                    f"= 2 / (1 + (dim / n_train)^(1/2))^2 at the smallest n_train, {min(self.n_train)}",
+                    network,
+                )
+
 
 def to_json(config: SweepConfig) -> str:
     """The configuration as JSON: what is computed, not where data lies on one machine."""
@@ -119,6 +141,7 @@ _TYPES = {
         SweepConfig,
         Training,
         LinearTeacher,
+        PowerLaw,
         ImageTask,
         LinearNetwork,
         MLP,

@@ -22,6 +22,7 @@ from jaxalign.sweep import plan, result
 from jaxalign.sweep.config import SweepConfig
 from jaxalign.sweep.presets import presets
 from jaxalign.sweep.store import load_same, save_sweep
+from jaxalign.threads import one_blas_thread
 
 
 def run_sweep(
@@ -114,7 +115,7 @@ def _compute(config: SweepConfig, progress: bool) -> xr.Dataset:
 def _in_threads(function: Any, items: list) -> Iterable[Any]:
     """Yields the results as they come. On a CPU one execution leaves cores idle, so there is one thread per core."""
     workers = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
-    with ThreadPoolExecutor(min(workers, len(items))) as executor:
+    with one_blas_thread(), ThreadPoolExecutor(min(workers, len(items))) as executor:
         futures = [executor.submit(function, item) for item in items]
         try:
             for future in as_completed(futures):
@@ -130,10 +131,12 @@ def _spec(config: SweepConfig, network: Network) -> GroupSpec:
         task=config.task,
         training=config.training,
         layer=config.layer,
-        probes=config.probes,
+        # Without a measure nothing looks at the representations, which are most of what a solved network returns.
+        probes=config.probes if config.metrics else 1,
         shared_inputs=config.shared_inputs,
         shared_batches=config.shared_batches,
         chunk=choose_chunk(network, config.task),
+        noise_levels=len(config.noise),
     )
 
 

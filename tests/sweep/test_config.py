@@ -5,8 +5,19 @@ import math
 import pytest
 from flax import nnx
 
-from jaxalign import MLP, GradientFlow, ImageTask, LinearNetwork, LinearTeacher, SweepConfig, Training, presets
+from jaxalign import (
+    MLP,
+    GradientDescent,
+    GradientFlow,
+    ImageTask,
+    LinearNetwork,
+    LinearTeacher,
+    SweepConfig,
+    Training,
+    presets,
+)
 from jaxalign.sweep.config import from_json, to_json
+from jaxalign.tasks import PowerLaw
 
 REGRESSION = {"task": LinearTeacher(dim=10), "networks": (LinearNetwork(3),), "noise": (1.0,), "n_train": (5, 20)}
 DIGITS = {"task": ImageTask("digits"), "networks": (MLP(4),), "noise": (0.2,), "n_train": (20,), "probes": 100}
@@ -83,6 +94,9 @@ def test_lists_become_tuples():
         SweepConfig(
             **(REGRESSION | {"networks": (LinearNetwork(3, solver=GradientFlow(2.0)), LinearNetwork(3, None))})
         ),
+        SweepConfig(**(REGRESSION | {"task": LinearTeacher(10, 2, strengths=(2, 1), spectrum=PowerLaw(1.2))})),
+        SweepConfig(**(REGRESSION | {"task": LinearTeacher(2, spectrum=(1, 0.1), coefficients=(1e-3, 1))})),
+        SweepConfig(**(REGRESSION | {"task": LinearTeacher(10, spectrum=PowerLaw(1), coefficients="leading")})),
         SweepConfig(**DIGITS),
         presets["quickstart"],
     ],
@@ -108,3 +122,18 @@ def test_presets_are_made_when_asked_for():
     assert set(presets) == {"quickstart"} and len(presets) == 1 and "quickstart" in presets
     with pytest.raises(ValueError, match="preset must be one of quickstart; got 'quikstart'"):
         presets["quikstart"]
+
+
+def descent(learning_rate, **changes):
+    network = LinearNetwork(3, solver=GradientDescent(learning_rate, 10))
+    return SweepConfig(**(REGRESSION | {"networks": (MLP(4), network)} | changes))
+
+
+def test_a_descent_that_must_diverge_is_refused():
+    """At dim 10 and 5 rows the largest eigenvalue is (1 + sqrt(2))^2 = 5.83, whatever the other sample sizes."""
+    message = r"learning_rate below 0.3431 .* at the smallest n_train, 5, got LinearNetwork\(hidden=3"
+    for rate in (0.35, 1.0):
+        with pytest.raises(ValueError, match=message):
+            descent(rate)
+    assert descent(0.34) and descent(0.35, n_train=(6, 20))
+    assert descent(0.5, task=LinearTeacher(10, spectrum=PowerLaw(1.0))), "its largest eigenvalue is not known"

@@ -5,11 +5,14 @@ import numpy as np
 import pytest
 import xarray as xr
 from flax import nnx
+from threadpoolctl import threadpool_info
 
 import jaxalign
-from jaxalign import MLP, ImageTask, LinearNetwork, LinearTeacher, SweepConfig, Training
+from jaxalign import MLP, ImageTask, LinearNetwork, LinearTeacher, Ridge, SweepConfig, Training
 from jaxalign.alignment import conditional_copula_entropy
 from jaxalign.sweep import plan
+from jaxalign.sweep.run import _in_threads
+from jaxalign.tasks import PowerLaw
 
 DIGITS = SweepConfig(
     task=ImageTask("digits"),
@@ -174,6 +177,31 @@ def test_tolerance_decides_convergence():
 def test_without_metrics_one_member_is_enough():
     dataset = run(dataclasses.replace(DIGITS, members=1, metrics=()))
     assert "cce" not in dataset and "network_a" not in dataset.coords
+
+
+def test_measures_change_no_error(linear):
+    without = run(dataclasses.replace(LINEAR, metrics=()))
+    for name in ("train_error", "test_error", "converged"):
+        np.testing.assert_allclose(without[name], linear[name], rtol=1e-5, atol=1e-6)
+
+
+def test_a_covariance_goes_through_the_sweep_and_back(tmp_path):
+    task = LinearTeacher(10, 2, strengths=(2, 1), spectrum=PowerLaw(1.0), coefficients="leading")
+    config = dataclasses.replace(LINEAR, task=task, networks=(LinearNetwork(1, solver=Ridge(0.1)),), metrics=())
+    dataset = run(config, store=tmp_path / "sweep")
+    assert dataset["converged"].all() and np.isfinite(dataset["test_error"]).all()
+    assert jaxalign.load_sweep(tmp_path / "sweep").equals(dataset)
+    assert run(config, store=tmp_path / "sweep").attrs["seconds_total"] == dataset.attrs["seconds_total"]
+
+
+def test_workers_and_blas_do_not_multiply_their_threads(monkeypatch):
+    def blas_threads(_=None):
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    before = blas_threads()
+    assert list(_in_threads(blas_threads, [1, 2, 3])) == [{1}] * 3
+    assert blas_threads() == before
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxalign.streams import Role, stream
-from jaxalign.tasks import LinearTeacher, Task
+from jaxalign.streams import Role, draw_rows, stream
+from jaxalign.tasks import LinearTeacher, PowerLaw, Task
 
 TASK = LinearTeacher(40, 3)
 corrupt = jax.jit(TASK.corrupt)  # as it is used, and compiled once per size
@@ -134,6 +134,84 @@ def test_the_test_set_has_at_least_1000_clean_rows_of_its_own(world, probes, row
     assert np.abs(a @ b.T).max() < 0.9
 
 
+ANISOTROPIC = [
+    LinearTeacher(40, 3, strengths=(3, 2, 1), spectrum=PowerLaw(1.2)),
+    LinearTeacher(40, 3, strengths=(0.1, 0.1, 0.4), spectrum=PowerLaw(1.2), coefficients="leading"),
+    LinearTeacher(40, spectrum=tuple(np.linspace(0.1, 5.0, 40)), coefficients=tuple(np.arange(-4.0, 36.0))),
+    LinearTeacher(40, 2, spectrum=tuple(np.linspace(0.1, 5.0, 40)), coefficients="leading"),
+]
+
+
+@pytest.mark.parametrize("task", ANISOTROPIC, ids=range(4))
+def test_outputs_are_uncorrelated_with_the_given_strengths(task):
+    teacher = np.asarray(task.load(stream(0, Role.TEACHER)), np.float64)
+    b = np.array(task.strengths or (1,) * task.outputs)
+    b = b / np.sqrt(np.mean(b**2))
+    np.testing.assert_allclose(teacher @ np.diag(task.eigenvalues) @ teacher.T, np.diag(b**2), atol=2e-6)
+    np.testing.assert_allclose(task.singular_values, b)
+
+
+@pytest.mark.parametrize("task", ANISOTROPIC, ids=range(4))
+def test_inputs_have_the_covariance_and_the_draws_of_isotropic_ones(task):
+    key = stream(0, Role.INPUTS)
+    world = task.load(stream(0, Role.TEACHER))
+    standard = TASK.draw_inputs(world, key, N)
+    drawn = task.draw_inputs(world, key, N)
+    np.testing.assert_allclose(drawn, np.asarray(standard) * np.sqrt(task.eigenvalues), rtol=1e-6)
+    outputs = np.asarray(task.clean_targets(world, drawn), np.float64)
+    variances = task.singular_values**2
+    np.testing.assert_allclose(outputs.var(axis=0), variances, rtol=SIGMAS * np.sqrt(2 / N))
+    noisy = np.asarray(jax.jit(task.corrupt)(stream(0, Role.TARGET_NOISE), jnp.asarray(outputs, jnp.float32), 2.0))
+    np.testing.assert_allclose((noisy - outputs).var(axis=0), 0.5, rtol=SIGMAS * np.sqrt(2 / N))
+    np.testing.assert_allclose(
+        task.test_set(world, stream(0, Role.PROBES), 10)[0].var(axis=0), task.eigenvalues, rtol=0.3
+    )
+
+
+def test_equal_strengths_and_eigenvalues_are_the_default_to_the_last_bit(world):
+    same = LinearTeacher(40, 3, strengths=(2, 2, 2), spectrum=(1,) * 40)
+    np.testing.assert_array_equal(same.load(stream(0, Role.TEACHER)), world)
+    key = stream(0, Role.INPUTS)
+    plain = draw_rows(key, 50, lambda row: jax.random.normal(row, (40,)))
+    np.testing.assert_array_equal(TASK.draw_inputs(world, key, 50), plain)
+    np.testing.assert_array_equal(same.draw_inputs(world, key, 50), plain)
+
+
+def test_coefficients_in_the_eigenvectors():
+    spectrum = (0.5, 2.0, 1.0, 2.0)
+    key = stream(0, Role.TEACHER)
+    leading = LinearTeacher(4, 3, spectrum=spectrum, coefficients="leading").load(key)
+    expected = np.zeros((3, 4))
+    expected[[0, 1, 2], [1, 3, 2]] = [np.sqrt(0.5), np.sqrt(0.5), 1.0]
+    np.testing.assert_allclose(leading, expected, rtol=1e-6)
+    explicit = LinearTeacher(4, spectrum=spectrum, coefficients=(1, 0, -2, 0))
+    np.testing.assert_allclose(explicit.load(key), [np.array([1, 0, -2, 0]) / np.sqrt(4.5)], rtol=1e-6)
+    np.testing.assert_allclose(explicit.squared_coefficients, [np.array([1, 0, 4, 0]) / 4.5], rtol=1e-6)
+
+
+def test_isotropic_coefficients_have_a_random_direction():
+    """The first row points as for isotropic inputs, and the squares average to what is said of them."""
+    task = LinearTeacher(300, 2, strengths=(2, 1), spectrum=PowerLaw(0.5))
+    rows = np.stack([np.asarray(task.load(stream(0, Role.TEACHER, r)), np.float64) for r in range(200)])
+    plain = np.asarray(LinearTeacher(300, 2).load(stream(0, Role.TEACHER, 3)), np.float64)
+    cosine = rows[3, 0] @ plain[0] / np.linalg.norm(rows[3, 0])
+    np.testing.assert_allclose(cosine, 1, atol=1e-5)
+    thirds = (rows**2).reshape(200, 2, 3, 100).mean(axis=(0, 3))
+    expected = task.squared_coefficients.reshape(2, 3, 100).mean(axis=-1)
+    np.testing.assert_allclose(thirds, expected, rtol=SIGMAS * np.sqrt(2 / 20_000) + 0.01)
+
+
+def test_numbers_of_any_kind_become_tuples_of_floats():
+    task = LinearTeacher(3, strengths=[2], spectrum=np.array([1, 2, 3]), coefficients=[1, 0, 0])
+    assert task == LinearTeacher(3, strengths=(2.0,), spectrum=(1.0, 2.0, 3.0), coefficients=(1.0, 0.0, 0.0))
+    assert hash(task) and all(type(x) is float for x in (*task.strengths, *task.spectrum, *task.coefficients))
+
+
+SPECTRUM = "spectrum must be 'isotropic', a PowerLaw or eigenvalues"
+COEFFICIENTS = "coefficients must be 'isotropic', 'leading' or the coefficients of a single output"
+STRENGTHS = "strengths must be None or singular values as a sequence of 1 numbers"
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -144,6 +222,53 @@ def test_the_test_set_has_at_least_1000_clean_rows_of_its_own(world, probes, row
         ({"dim": 5, "outputs": 0}, "outputs must be an integer of at least 1 and at most 5, got 0"),
         ({"dim": 5, "outputs": 6}, "outputs must be an integer of at least 1 and at most 5, got 6"),
         ({"dim": 5, "outputs": None}, "outputs must be an integer of at least 1 and at most 5, got None"),
+        (
+            {"dim": 5, "strengths": (1.0, 2.0)},
+            STRENGTHS + ", got (1.0, 2.0)",
+        ),
+        ({"dim": 5, "strengths": 2.0}, STRENGTHS + ", got 2.0"),
+        ({"dim": 5, "outputs": 2, "strengths": (1.0, 0.0)}, "strengths[1] must be a finite number above 0, got 0.0"),
+        (
+            {"dim": 5, "outputs": 2, "strengths": (1.0, math.nan)},
+            "strengths[1] must be a finite number above 0, got nan",
+        ),
+        ({"dim": 2, "spectrum": (1.0, 0.0)}, "spectrum[1] must be a finite number above 0, got 0.0"),
+        ({"dim": 2, "spectrum": (1.0, -1e-3)}, "spectrum[1] must be a finite number above 0, got -0.001"),
+        ({"dim": 2, "spectrum": ("1", 1)}, "spectrum[0] must be a finite number above 0, got '1'"),
+        (
+            {"dim": 2, "spectrum": (1.0,)},
+            SPECTRUM + " as a sequence of 2 numbers, got (1.0,)",
+        ),
+        (
+            {"dim": 2, "spectrum": None},
+            SPECTRUM + " as a sequence of 2 numbers, got None",
+        ),
+        (
+            {"dim": 2, "spectrum": "isotropc"},
+            "spectrum must be one of isotropic; got 'isotropc' (did you mean 'isotropic'?)",
+        ),
+        (
+            {"dim": 2, "spectrum": (1.0, 1e-40)},
+            "spectrum must be eigenvalues between 1.2e-38 and 8.5e+37, got (1.0, 1e-40)",
+        ),
+        (
+            {"dim": 99, "spectrum": PowerLaw(60)},
+            "spectrum must be eigenvalues between 1.2e-38 and 8.5e+37, got PowerLaw(exponent=60.0)",
+        ),
+        ({"dim": 2, "coefficients": "aligned"}, "coefficients must be one of isotropic, leading; got 'aligned'"),
+        (
+            {"dim": 2, "coefficients": (1.0,)},
+            COEFFICIENTS + " as a sequence of 2 numbers, got (1.0,)",
+        ),
+        (
+            {"dim": 2, "coefficients": (0, 0)},
+            COEFFICIENTS + ", not all 0 (outputs is 1), got (0, 0)",
+        ),
+        (
+            {"dim": 2, "outputs": 2, "coefficients": (1, 0)},
+            COEFFICIENTS + ", not all 0 (outputs is 2), got (1, 0)",
+        ),
+        ({"dim": 2, "coefficients": (math.inf, 0)}, "coefficients[0] must be a finite number, got inf"),
     ],
 )
 def test_bad_input(arguments, message):
