@@ -150,19 +150,21 @@ def _bin_masses(ranks: Ranks, edges: np.ndarray) -> _Masses:
     The compiler turns the latter into a product with a rounded reciprocal, and a single full bin would not hold
     exactly 1.
     """
-    less, equal = ranks.less.reshape(-1).astype(jnp.float32), ranks.equal.reshape(-1).astype(jnp.float32)
+    # The mass below an edge e is (e - less) / equal, cut off at 0 and 1.
+    slope = 1 / ranks.equal.reshape(-1).astype(jnp.float32)
+    offset = -ranks.less.reshape(-1).astype(jnp.float32) * slope
     partner = ranks.reciprocal.reshape(-1)
     has_partner = (partner >= 0).astype(jnp.float32)
-    partner_less, partner_equal = less[partner], equal[partner]
+    partner_slope, partner_offset = slope[partner], offset[partner]
 
     def masses(bounds: Array) -> tuple[Array, Array, Array]:
         low, high = bounds
 
-        def mass(less: Array, equal: Array) -> Array:
-            return jnp.maximum(jnp.minimum(less + equal, high) - jnp.maximum(less, low), 0) / equal
+        def mass(slope: Array, offset: Array) -> Array:
+            return jnp.clip(high * slope + offset, 0, 1) - jnp.clip(low * slope + offset, 0, 1)
 
-        p = mass(less, equal)
-        return jnp.sum(p), jnp.sum(p * p), jnp.sum(has_partner * p * mass(partner_less, partner_equal))
+        p = mass(slope, offset)
+        return jnp.sum(p), jnp.sum(p * p), jnp.sum(has_partner * p * mass(partner_slope, partner_offset))
 
     bounds = jnp.asarray(np.stack([edges[:-1], edges[1:]], axis=1), jnp.float32)
     sums, squares, products = lax.map(masses, bounds)

@@ -1,21 +1,31 @@
 """All ordered pairs of an ensemble of representations, and their permutation null."""
 
 import functools
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float32, Int32, PyTree
+from jaxtyping import Array, Bool, Float32, Int, Int32, PyTree
 
 from jaxalign import checks
 from jaxalign.alignment import inputs
 from jaxalign.alignment.distances import all_finite, prepare
 from jaxalign.alignment.forms import FromMatrices, FromRanks, FromStates, cosines, inner_products
 from jaxalign.alignment.plan import Family, Plan, default_budget, plan_family
-from jaxalign.alignment.ranks import Ranks, nearest_neighbors, neighbor_ranks, ranks_of
+from jaxalign.alignment.ranks import (
+    Ranks,
+    join_ranks,
+    nearest_neighbors,
+    neighbor_ranks,
+    padded_size,
+    rank_blocks,
+    ranks_of,
+)
 from jaxalign.alignment.registry import METRICS, get_metric
 
 
@@ -33,6 +43,7 @@ def all_pairs(
     *,
     neighbors: int | None = None,
     memory_budget: int | None = None,
+    workers: int | None = None,
 ) -> dict[str, np.ndarray]:
     """Every measure for every ordered pair of representations of the same N probes.
 
@@ -44,6 +55,8 @@ def all_pairs(
       neighbors: how many nearest neighbours are used by the measures that use them, 1 to N - 2; by default
         as many as each measure's publication takes.
       memory_budget: bytes; by default half of what is free.
+      workers: threads among which the probes are divided, by default one per core of a CPU; 1 for callers that have
+        threads of their own.
 
     Returns:
       For each name a float32 array (K, K) whose entry [a, b] is the measure A->B, the diagonal computed like the rest.
@@ -59,13 +72,51 @@ def all_pairs(
     budget = check_budget(memory_budget)
     found = {}
     for family in families_of(names, neighbors, n):
-        found |= measure_family(points, family, plan_family(family, k, n, d, 0, budget))
+        found |= measure_family(points, family, plan_family(family, k, n, d, 0, budget), workers)
     return {name: found[name] for name in names}
 
 
-def measure_family(points: Float32[Array, "k n d"], family: Family, plan: Plan) -> dict[str, np.ndarray]:
-    """The matrices (K, K) of the measures of one family."""
-    return {name: np.asarray(x) for name, x in _compiled(pair_matrices)(points, family, plan).items()}
+def measure_family(
+    points: Float32[Array, "k n d"], family: Family, plan: Plan, workers: int | None = None
+) -> dict[str, np.ndarray]:
+    """The matrices (K, K) of the measures of one family.
+
+    On a CPU, where one execution leaves cores idle, the probes are divided among `workers` threads, by default one
+    per core, if the ranks of all pairs are held at once.
+    """
+    if workers is None:
+        workers = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+    blocks = padded_size(points.shape[1], plan.tile.rows) // plan.tile.rows
+    count = -(-blocks // workers)
+    if count == blocks or not isinstance(family.forms[0], FromRanks) or plan.group < len(points):
+        matrices = _compiled(pair_matrices)(points, family, plan)
+    else:
+        starts = [min(start, blocks - count) for start in range(0, blocks, count)]
+
+        def rank(start: int) -> PyTree:
+            return jax.block_until_ready(_compiled(_rank_part)(points, start, family, plan, count))
+
+        with ThreadPoolExecutor(len(starts)) as threads:
+            parts = list(threads.map(rank, starts))
+        matrices = _compiled(_join_parts)(points, parts, family, plan, blocks)
+    return {name: np.asarray(x) for name, x in matrices.items()}
+
+
+def _rank_part(
+    representations: Float32[Array, "k n d"], first: Int[Array, ""], family: Family, plan: Plan, blocks: int
+) -> tuple[Array, Array, Array]:
+    return rank_blocks(prepare(representations), family.neighbors, plan.tile, first, blocks)
+
+
+def _join_parts(
+    representations: Float32[Array, "k n d"],
+    parts: list[tuple[Array, Array, Array]],
+    family: Family,
+    plan: Plan,
+    blocks: int,
+) -> dict[str, Array]:
+    ranks, finite = join_ranks(parts, blocks, representations.shape[1]), all_finite(representations)
+    return {name: _masked(values.T, finite) for name, values in _statistics(family, ranks).items()}
 
 
 def null_matrices(
@@ -195,7 +246,7 @@ def stack(representations: Any) -> tuple[Float32[Array, "k n d"], tuple[int, ...
 def _compiled(function: Any) -> Any:
     """The jitted function; on a CPU with full-width vectors, which the compiler avoids by itself."""
     options: Any = {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else None
-    return jax.jit(function, static_argnames=("family", "plan"), compiler_options=options)
+    return jax.jit(function, static_argnames=("family", "plan", "blocks"), compiler_options=options)
 
 
 def _masked(values: Float32[Array, "*p k k"], finite: Bool[Array, " k"]) -> Float32[Array, "*p k k"]:
@@ -211,8 +262,12 @@ def _statistics(family: Family, ranks: Ranks) -> dict[str, Float32[Array, "b a"]
         def of(less: Array, equal: Array, reciprocal: Array, form: FromRanks = form) -> Array:
             return form.statistic(Ranks(less, equal, reciprocal))
 
-        # `reciprocal` belongs to A and is the same for every B.
-        found[name] = jax.vmap(jax.vmap(of), in_axes=(0, 0, None))(*ranks)
+        def of_target(target: tuple[Array, Array], of: Callable = of) -> Array:
+            # `reciprocal` belongs to A and is the same for every B.
+            return jax.vmap(of)(*target, ranks.reciprocal)
+
+        # One target at a time: what a statistic passes over again and again stays in the cache.
+        found[name] = lax.map(of_target, (ranks.less, ranks.equal))
     return found
 
 

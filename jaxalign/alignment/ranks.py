@@ -53,15 +53,31 @@ def neighbor_ranks(points: Float32[Array, "k n d"], neighbors: int, tile: Tile) 
     `reciprocal` belongs to A alone: its shape is (A, neighbors, n).
     """
     n = points.shape[1]
-    augmented = augment(points, padded_size(n, tile.rows))
+    count = padded_size(n, tile.rows) // tile.rows
+    nearest, less, equal = (_join_blocks(x, n) for x in rank_blocks(points, neighbors, tile, 0, count))
+    return Ranks(less, equal, reciprocal_samples(nearest))
 
-    def block(start: Int[Array, ""]) -> tuple[Array, tuple[Array, Array]]:
+
+def rank_blocks(
+    points: Float32[Array, "k n d"], neighbors: int, tile: Tile, first: Int[Array, ""] | int, count: int
+) -> tuple[Int32[Array, "count k neighbors rows"], Int32[Array, "..."], Int32[Array, "..."]]:
+    """The neighbours, and the fields `less` and `equal`, for `count` blocks of probes from the `first` on."""
+    augmented = augment(points, padded_size(points.shape[1], tile.rows))
+
+    def block(start: Int[Array, ""]) -> tuple[Array, Array, Array]:
         distances = distance_block(augmented, start, tile.rows)
         nearest = _nearest(distances, start, neighbors, tile.chunk)
-        return nearest, _count(distances, nearest, tile.chunk)
+        return nearest, *_count(distances, nearest, tile.chunk)
 
-    blocks = _over_blocks(block, augmented.shape[1], tile.rows)
-    nearest, (less, equal) = jax.tree.map(lambda x: _join_blocks(x, n), blocks)
+    return lax.map(block, (first + jnp.arange(count)) * tile.rows)
+
+
+def join_ranks(parts: list[tuple[Array, Array, Array]], blocks: int, n: int) -> Ranks:
+    """The ranks of n probes from parts of `rank_blocks`; the last part may begin with blocks that the others have."""
+    overlap = sum(len(part[0]) for part in parts) - blocks
+    last = tuple(x[overlap:] for x in parts[-1])
+    fields = zip(*parts[:-1], last, strict=True)
+    nearest, less, equal = (_join_blocks(jnp.concatenate(field), n) for field in fields)
     return Ranks(less, equal, reciprocal_samples(nearest))
 
 
@@ -142,7 +158,11 @@ def _unmix(x: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
 def _nearest(
     distances: Float32[Array, "k m rows"], start: Int[Array, ""], neighbors: int, chunk: int
 ) -> Int32[Array, "k {neighbors} rows"]:
-    """The points with the smallest (distance, tie order), one pass over the block for each neighbour."""
+    """The points with the smallest (distance, tie order).
+
+    For each neighbour one pass finds the smallest distance beyond the last one found, and another the first in tie
+    order of the points at that distance: two plain minima, where one pass would carry both.
+    """
     k, m, rows = distances.shape
     probe = (start + jnp.arange(rows)).astype(jnp.uint32)
     order = tie_order(probe[None, :], jnp.arange(m, dtype=jnp.uint32)[:, None])
@@ -150,17 +170,27 @@ def _nearest(
     found = []
     for _ in range(neighbors):
 
-        def closer(best: Any, distance: Array, order: Array, last: Any = last) -> tuple[Array, Array]:
-            order = jnp.broadcast_to(order[None], distance.shape)
-            take = (distance < best[0]) | ((distance == best[0]) & (order < best[1]))
-            if last is not None:
-                take &= (distance > last[0]) | ((distance == last[0]) & (order > last[1]))
-            return jnp.where(take, distance, best[0]), jnp.where(take, order, best[1])
+        def beyond(distance: Array, order: Array, last: Any = last) -> Array | bool:
+            if last is None:
+                return True
+            return (distance > last[0]) | ((distance == last[0]) & (order > last[1]))
 
-        far = jnp.full((k, rows), jnp.inf), jnp.zeros((k, rows), jnp.uint32)
-        last = _fold(closer, far, (distances, order), chunk)
+        def smallest(best: Array, distance: Array, order: Array, beyond: Any = beyond) -> Array:
+            return jnp.minimum(best, jnp.where(beyond(distance, _widen(order, k)), distance, jnp.inf))
+
+        distance = _fold(smallest, jnp.full((k, rows), jnp.inf), (distances, order), chunk)
+
+        def first(best: Array, at: Array, order: Array, beyond: Any = beyond, distance: Array = distance) -> Array:
+            order = _widen(order, k)
+            return jnp.where((at == distance) & beyond(at, order), jnp.minimum(best, order), best)
+
+        last = distance, _fold(first, jnp.full((k, rows), 2**32 - 1, jnp.uint32), (distances, order), chunk)
         found.append(_point_of(last[1], probe[None]).astype(jnp.int32))
     return jnp.stack(found, axis=1)
+
+
+def _widen(order: UInt32[Array, " rows"], k: int) -> UInt32[Array, "k rows"]:
+    return jnp.broadcast_to(order[None], (k, len(order)))
 
 
 def _count(

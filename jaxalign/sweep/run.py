@@ -200,7 +200,7 @@ def _run_cells(
     width = max(x.shape[-1] for x in representations)
     widened = [jnp.pad(x, [(0, 0)] * 3 + [(0, width - x.shape[-1])]) for x in representations]
     for level, members in enumerate(jnp.concatenate(widened, axis=1)):
-        for name, matrix in all_pairs(members, config.metrics).items():
+        for name, matrix in all_pairs(members, config.metrics, workers=1).items():
             matrix = np.where(np.eye(len(matrix), dtype=bool), np.nan, matrix)
             sides = (len(config.networks), config.members) * 2
             arrays[name][cell.replicate, level, at] = matrix.reshape(sides)
