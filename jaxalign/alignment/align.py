@@ -82,16 +82,14 @@ def align(
     reports = _report(points, widths, names, any(METRICS[name].undefined_if_saturated for name in chosen))
 
     found: dict[str, Any] = {}
-    with (
-        one_blas_thread(),
-        tqdm(total=len(families) * (1 + permutations), unit="comparison", disable=not progress) as bar,
-    ):
+    steps = sum(1 + permutations * bool(_directed(family)) for family in families)
+    with one_blas_thread(), tqdm(total=steps, unit="comparison", disable=not progress) as bar:
         for family, plan in zip(families, plans, strict=True):
             bar.set_description(", ".join(family.names))
             matrices = pairs.measure_family(points, family, plan)
             bar.update()
             found |= {name: (_PAIRS, matrix) for name, matrix in matrices.items()}
-            nulls = _nulls(family, matrices)
+            nulls = {name: uncertainty.Null(matrices[name], larger) for name, larger in _directed(family).items()}
             of_mean: dict[str, list[float]] = {name: [] for name in nulls}
             if permutations and nulls:
                 for shuffled in pairs.null_matrices(points, family, plan, orders):
@@ -103,7 +101,7 @@ def align(
     found = {name: found[name] for name in sorted(found, key=lambda name: _position(name, chosen))}
     attributes = {
         "probes": n,
-        "neighbors": json.dumps({name: family.neighbors for family in families for name in family.names}),
+        "neighbors": json.dumps({name: f.neighbors for f in families for name in f.names if f.neighbors}),
         "permutations": permutations,
         "seed": seed,
         "versions": f"jaxalign {__version__}, jax {jax.__version__}",
@@ -135,14 +133,10 @@ def _report(points: jax.Array, widths: tuple[int, ...], names: list[str], rank: 
     return {field: ("network", [getattr(report, field) for report in reports]) for field in fields}
 
 
-def _nulls(family: Family, matrices: dict[str, np.ndarray]) -> dict[str, uncertainty.Null]:
-    """Of the measures of similarity; a diagnostic has no direction to test."""
+def _directed(family: Family) -> dict[str, bool]:
+    """Whether larger is more similar, of the measures of similarity; a diagnostic has no direction to test."""
     directions = {name: METRICS[name].larger_is_more_similar for name in family.names}
-    return {
-        name: uncertainty.Null(matrices[name], direction)
-        for name, direction in directions.items()
-        if direction is not None
-    }
+    return {name: direction for name, direction in directions.items() if direction is not None}
 
 
 def _null_variables(nulls: dict[str, uncertainty.Null], of_mean: dict[str, list[float]]) -> dict[str, Any]:

@@ -57,8 +57,8 @@ class Report(NamedTuple):
             found.append(f"{self.duplicated_rows} of {self.probes} probes share theirs with another: ranks are tied")
         if self.saturated:
             found.append(
-                f"its rank is {self.rank} on {self.probes} probes, so that linear maps of it fit anything: measures of "
-                "the family of CCA are NaN"
+                f"its rank is {self.rank} on {self.probes} probes, so that linear maps of it fit anything: CCA and "
+                "its kin are undefined"
             )
         elif self.rank_deficient:
             found.append(f"its {self.units} units have rank {self.rank}")

@@ -1,7 +1,7 @@
 """All ordered pairs of an ensemble of representations, and their permutation null."""
 
 import functools
-import os
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -72,22 +72,17 @@ def all_pairs(
     budget = check_budget(memory_budget)
     found = {}
     for family in families_of(names, neighbors, n):
-        found |= measure_family(points, family, plan_family(family, k, n, d, 0, budget), workers)
+        found |= measure_family(points, family, plan_family(family, k, n, d, 0, budget, workers))
     return {name: found[name] for name in names}
 
 
-def measure_family(
-    points: Float32[Array, "k n d"], family: Family, plan: Plan, workers: int | None = None
-) -> dict[str, np.ndarray]:
+def measure_family(points: Float32[Array, "k n d"], family: Family, plan: Plan) -> dict[str, np.ndarray]:
     """The matrices (K, K) of the measures of one family.
 
-    On a CPU, where one execution leaves cores idle, the probes are divided among `workers` threads, by default one
-    per core, if the ranks of all pairs are held at once.
+    If the ranks of all pairs are held at once, the probes are divided among the workers of the plan.
     """
-    if workers is None:
-        workers = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
     blocks = padded_size(points.shape[1], plan.tile.rows) // plan.tile.rows
-    count = -(-blocks // workers)
+    count = -(-blocks // plan.workers)
     if count == blocks or not isinstance(family.forms[0], FromRanks) or plan.group < len(points):
         matrices = _compiled(pair_matrices)(points, family, plan)
     else:
@@ -122,9 +117,11 @@ def _join_parts(
 def null_matrices(
     points: Float32[Array, "k n d"], family: Family, plan: Plan, orders: Int32[np.ndarray, "permutations n"]
 ) -> Iterator[dict[str, np.ndarray]]:
-    """The measures A->B where the rows of every B are shuffled, for each order in turn; float32 arrays (K, K).
+    """The measures A->B where the rows of B are shuffled, for each order in turn; float32 arrays (K, K).
 
-    What is prepared once for a representation is shuffled, not computed again.
+    What is prepared once for a representation is shuffled, not computed again. Of measures of states and matrices, in
+    which A->B and B->A fluctuate together, both directions of a pair have the same one of the two shuffled against the
+    other: so the mean over pairs fluctuates under the null as the measured one would.
     """
     embedded = _compiled(embed)(points, family, plan)
     for start in range(0, len(orders), plan.permutations):
@@ -198,8 +195,8 @@ def families_of(names: tuple[str, ...], neighbors: int | None, n: int) -> list[F
         embed = None if isinstance(metric.form, FromRanks) else metric.form.embed
         families.setdefault((count, embed, metric.symmetric), []).append(name)
     return [
-        Family(tuple(group), tuple(METRICS[name].form for name in group), count)
-        for (count, _, _), group in families.items()
+        Family(tuple(group), tuple(METRICS[name].form for name in group), count, symmetric)
+        for (count, _, symmetric), group in families.items()
     ]
 
 
@@ -246,7 +243,8 @@ def stack(representations: Any) -> tuple[Float32[Array, "k n d"], tuple[int, ...
 def _compiled(function: Any) -> Any:
     """The jitted function; on a CPU with full-width vectors, which the compiler avoids by itself."""
     options: Any = {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else None
-    return jax.jit(function, static_argnames=("family", "plan", "blocks"), compiler_options=options)
+    static = {"family", "plan", "blocks"} & {*inspect.signature(function).parameters}
+    return jax.jit(function, static_argnames=tuple(sorted(static)), compiler_options=options)
 
 
 def _masked(values: Float32[Array, "*p k k"], finite: Bool[Array, " k"]) -> Float32[Array, "*p k k"]:
@@ -296,20 +294,24 @@ def _from_states(a: PyTree, b: PyTree, family: Family, plan: Plan) -> dict[str, 
         return {family.names[0]: _from_matrices(form, a, b, plan)}
     forms = [form for form in family.forms if isinstance(form, FromStates)]
     k = len(jax.tree.leaves(a)[0])
-    symmetric = METRICS[family.names[0]].symmetric
-    first, second = np.triu_indices(k) if symmetric else np.divmod(np.arange(k * k), k)
+    first, second = np.triu_indices(k) if family.symmetric else np.divmod(np.arange(k * k), k)
 
-    def one(state: PyTree, i: Array) -> PyTree:
+    def take(state: PyTree, i: Array) -> PyTree:
         return jax.tree.map(lambda x: x[i], state)
 
     def compare(pair: tuple[Array, Array]) -> list[Array]:
-        return [form.compare(one(a, pair[0]), one(b, pair[1])) for form in forms]
+        i, j = pair
+        of_a, of_b = take(a, i), take(b, j)
+        if a is not b and not family.symmetric:
+            below = take(b, i), take(a, j)
+            of_a, of_b = jax.tree.map(lambda x, y: jnp.where(i <= j, x, y), (of_a, of_b), below)
+        return [form.compare(of_a, of_b) for form in forms]
 
     pairs = jnp.asarray(first, jnp.int32), jnp.asarray(second, jnp.int32)
     found = {}
     for name, values in zip(family.names, lax.map(compare, pairs, batch_size=min(plan.pairs, len(first))), strict=True):
         matrix = jnp.zeros((k, k)).at[first, second].set(values)
-        found[name] = matrix.at[second, first].set(values) if symmetric else matrix
+        found[name] = matrix.at[second, first].set(values) if family.symmetric else matrix
     return found
 
 
@@ -318,4 +320,5 @@ def _from_matrices(form: FromMatrices, a: PyTree, b: PyTree, plan: Plan) -> Floa
         return lambda indices: jax.vmap(form.rows, in_axes=(0, None))(state, indices)
 
     n = jax.eval_shape(rows(a), jax.ShapeDtypeStruct((1,), jnp.int32)).shape[-1]
-    return cosines(*inner_products(rows(a), None if a is b else rows(b), n, plan.rows))
+    values = cosines(*inner_products(rows(a), None if a is b else rows(b), n, plan.rows))
+    return jnp.triu(values) + jnp.triu(values, 1).T

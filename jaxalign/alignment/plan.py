@@ -25,6 +25,7 @@ class Family(NamedTuple):
     names: tuple[str, ...]
     forms: tuple[Form, ...]
     neighbors: int
+    symmetric: bool
 
 
 class Plan(NamedTuple):
@@ -36,6 +37,7 @@ class Plan(NamedTuple):
       pairs: pairs compared side by side, of measures of prepared states.
       rows: rows of the N x N matrices, of measures of matrices.
       permutations: permutations compared side by side.
+      workers: threads among which the probes are divided, of measures of ranks.
       bytes: the predicted peak of memory, input included.
     """
 
@@ -44,10 +46,13 @@ class Plan(NamedTuple):
     pairs: int
     rows: int
     permutations: int
+    workers: int
     bytes: int
 
 
-def plan_family(family: Family, k: int, n: int, d: int, permutations: int, budget: int) -> Plan:
+def plan_family(
+    family: Family, k: int, n: int, d: int, permutations: int, budget: int, workers: int | None = None
+) -> Plan:
     """The plan that is fastest within a budget.
 
     Args:
@@ -57,11 +62,14 @@ def plan_family(family: Family, k: int, n: int, d: int, permutations: int, budge
       d: units of the widest representation.
       permutations: shuffles of the null, 0 for none.
       budget: bytes.
+      workers: threads; by default one per core of a CPU, where one execution leaves cores idle.
 
     Raises:
       ValueError: if the smallest plan exceeds the budget, with the figures.
     """
-    plan = _fastest(family, k, n, d, permutations)
+    if workers is None:
+        workers = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+    plan = _fastest(family, k, n, d, permutations, workers)
     while plan.bytes > budget:
         smaller = _smaller(family, plan, k, n, d, permutations > 0)
         if smaller == plan:
@@ -74,7 +82,7 @@ def plan_family(family: Family, k: int, n: int, d: int, permutations: int, budge
 
 
 @functools.lru_cache(maxsize=1024)
-def _fastest(family: Family, k: int, n: int, d: int, permutations: int) -> Plan:
+def _fastest(family: Family, k: int, n: int, d: int, permutations: int, workers: int) -> Plan:
     side_by_side = max(1, min(permutations, _TARGET_SOURCES // k))
     tile, group = choose_tile(n), k
     if jax.default_backend() == "cpu":
@@ -82,7 +90,7 @@ def _fastest(family: Family, k: int, n: int, d: int, permutations: int) -> Plan:
         group = max(1, min(k, _CPU_BLOCK_COUNTS // counts))
     # Groups of equal size, so that none is padded with more than it holds.
     group = -(-k // -(-k // group))
-    plan = Plan(tile, group, pairs=64, rows=64, permutations=side_by_side, bytes=0)
+    plan = Plan(tile, group, pairs=64, rows=64, permutations=side_by_side, workers=workers, bytes=0)
     return plan._replace(bytes=_bytes(family, plan, k, n, d, permutations > 0))
 
 
@@ -95,6 +103,7 @@ def _smaller(family: Family, plan: Plan, k: int, n: int, d: int, permuted: bool)
         pairs=-(-plan.pairs // 2),
         rows=-(-plan.rows // 2),
         permutations=-(-plan.permutations // 2),
+        workers=-(-plan.workers // 2),
     )
     return halved._replace(bytes=_bytes(family, halved, k, n, d, permuted))
 
@@ -120,21 +129,30 @@ def _bytes(family: Family, plan: Plan, k: int, n: int, d: int, permuted: bool) -
     if isinstance(form, FromRanks):
         padded = padded_size(n, plan.tile.rows)
         sources = k * plan.permutations
-        # `less` and `equal`; the statistics hold a few arrays of that size, one representation B at a time or all.
+        # `less` and `equal`, once more where they are joined from several workers; statistics take one B at a time.
         samples = plan.group * sources * family.neighbors * n
-        blocks = 3 * _FLOAT * k * padded * plan.tile.rows
+        blocks = 2 * _FLOAT * k * padded * plan.tile.rows * plan.workers
         nearest = 3 * _FLOAT * sources * family.neighbors * n * (1 + family.neighbors)
-        return points + _FLOAT * k * padded * (d + 1) + nearest + blocks + 12 * _FLOAT * samples
+        return (
+            points
+            + _FLOAT * k * padded * (d + 1)
+            + nearest
+            + blocks
+            + (2 if plan.workers == 1 else 4) * _FLOAT * samples
+        )
     shape = jax.ShapeDtypeStruct((n, d), jnp.float32)
     if isinstance(form, FromStates):
         state = _size_of(jax.eval_shape(lambda points: form.embed(points, family.neighbors), shape))
-        working = 4 * state * plan.pairs
+        side_by_side = min(plan.pairs, k * (k + 1) // 2 if family.symmetric else k * k)
+        # Each form holds copies of the two states; measures of neighbours compare every one with every other.
+        copies = round((2 + 1.3 * len(family.forms)) * state) + 2 * _FLOAT * family.neighbors**2 * n
+        working = side_by_side * copies
     else:
         assert isinstance(form, FromMatrices)
         state = _size_of(jax.eval_shape(form.embed, shape))
         working = 4 * _FLOAT * k * plan.rows * n * (2 if permuted else 1)
     # One representation at a time is embedded, which takes a few times its state.
-    return points + (2 if permuted else 1) * k * state + max(working, 4 * state)
+    return points + (2 if permuted else 1) * k * state + max(working, 7 * state)
 
 
 def _size_of(tree: object) -> int:

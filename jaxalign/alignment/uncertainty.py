@@ -66,7 +66,7 @@ class Null:
       count: permutations so far.
     """
 
-    def __init__(self, observed: ArrayLike, larger_is_more_similar: bool) -> None:
+    def __init__(self, observed: ArrayLike | float, larger_is_more_similar: bool) -> None:
         self._observed = np.asarray(observed, np.float64)
         self._sign = 1.0 if larger_is_more_similar else -1.0
         self._mean = np.zeros(self._observed.shape)
@@ -74,7 +74,7 @@ class Null:
         self._as_extreme = np.zeros(self._observed.shape, np.int64)
         self.count = 0
 
-    def add(self, values: ArrayLike) -> None:
+    def add(self, values: ArrayLike | float) -> None:
         """Adds the values of one permutation."""
         values = np.asarray(values, np.float64)
         self.count += 1

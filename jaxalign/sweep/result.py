@@ -73,7 +73,7 @@ def noise_dimension(dataset: xr.Dataset) -> str:
     for name in ("snr", "label_noise"):
         if isinstance(dataset, xr.Dataset) and "test_error" in dataset and name in dataset.dims:
             return name
-    raise ValueError(f"dataset must be the result of run_sweep, got {type(dataset).__name__}")
+    raise ValueError(f"dataset must be the result of run_sweep, got another {type(dataset).__name__}")
 
 
 def config_of(dataset: xr.Dataset) -> SweepConfig:

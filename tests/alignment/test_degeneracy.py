@@ -140,7 +140,7 @@ def test_rank(kind):
 def test_what_is_said_of_the_rank():
     assert describe([report("x", RANKS["linear combination"][0])]) == "x: its 4 units have rank 3"
     assert describe([report("x", RANKS["one probe more"][0])]) == (
-        "x: its rank is 12 on 13 probes, so that linear maps of it fit anything: measures of the family of CCA are NaN"
+        "x: its rank is 12 on 13 probes, so that linear maps of it fit anything: CCA and its kin are undefined"
     )
     assert describe([report("x", RANKS["two probes more"][0])]) == ""
 
