@@ -91,7 +91,7 @@ def test_coordinates_and_attributes(aligned):
     assert attributes["probes"] == 60 and attributes["seed"] == SEED and attributes["permutations"] == PERMUTATIONS
     assert attributes["versions"].startswith("jaxalign ") and attributes["device"]
     counts = json.loads(attributes["neighbors"])
-    assert counts == {"cce": 1, "information_imbalance": 1, "mutual_knn": 10}
+    assert counts == {"cce": 1, "information_imbalance": 1, "tie_fraction": 1, "mutual_knn": 10}
 
 
 def test_values_are_those_of_all_pairs(points, aligned):
