@@ -55,9 +55,8 @@ print(json.dumps({"seconds": min(seconds) / 2, "values": [float(v) for v in valu
 
 def main() -> None:
     options = parse()
-    print(
-        f"jaxalign {jaxalign.__version__}, jax {jax.__version__}, numpy {np.__version__}, {jax.devices()[0].device_kind}"
-    )
+    print(f"jaxalign {jaxalign.__version__}, jax {jax.__version__}, numpy {np.__version__}")
+    print(jax.devices()[0].device_kind)
     print(f"{platform.machine()}, {os.cpu_count()} cores, {datetime.date.today()}")
     rates = machine_rates()
     print(f"limits: {rates['gflops']:.0f} GFLOP/s float32 products, {rates['compares']:.2g} compare-and-count/s\n")
