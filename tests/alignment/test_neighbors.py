@@ -95,3 +95,11 @@ def test_bad_input(measure):
     for b, neighbors in ((np.zeros((4, 2)), 1), (np.zeros((5, 2), complex), 1), (np.zeros((5, 2)), 4)):
         with pytest.raises(ValueError, match="(b|neighbors) must be"):
             measure(np.zeros((5, 2)), b, neighbors=neighbors)
+
+
+def test_a_representation_that_loses_the_sign():
+    """From x^2 to a normal x: 1/2 + arcsin(1/sqrt 5)/pi, for half of the neighbours have the other sign."""
+    x = np.random.default_rng(3).normal(size=(40, 1000, 1))
+    values = np.asarray(jax.vmap(information_imbalance)(x**2, x))
+    expected = 0.5 + np.arcsin(5**-0.5) / np.pi
+    assert abs(values.mean() - expected) < 0.002 + 4 * values.std() / np.sqrt(len(values))
