@@ -3,6 +3,8 @@
 ds = jaxalign.run_sweep("quickstart")   # trains the ensembles, compares all pairs of members
 jaxalign.summarize(ds)                  # means with standard errors
 jaxalign.plot_sweep(ds)                 # error and alignment against the sample size
+jaxalign.predict(config)                # the theory of solved linear networks, on the same grid
+jaxalign.compare(ds)                    # how far the measurement is from it, in standard errors
 jaxalign.align(representations)         # every measure, all pairs, of networks trained anywhere
 jaxalign.selfcheck()                    # reference cases on this device
 """
@@ -16,8 +18,10 @@ from jaxalign.plots import plot_sweep
 from jaxalign.selfcheck import selfcheck
 from jaxalign.sweep import (
     SweepConfig,
+    compare,
     interpolation_threshold,
     load_sweep,
+    predict,
     presets,
     run_sweep,
     save_sweep,
@@ -42,9 +46,11 @@ __all__ = [
     "__version__",
     "align",
     "alignment",
+    "compare",
     "interpolation_threshold",
     "load_sweep",
     "plot_sweep",
+    "predict",
     "presets",
     "run_sweep",
     "save_sweep",

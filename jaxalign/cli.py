@@ -57,6 +57,8 @@ class Sweep:
     """Learning rate."""
     data_dir: str | None = None
     """Folder of prepared TensorFlow Datasets."""
+    theory: bool = False
+    """Draw the theory of solved linear networks too."""
     progress: bool = True
     """Show a progress bar."""
 
@@ -80,7 +82,7 @@ class Sweep:
         dataset = run_sweep(config, store=out / "sweep.zarr", resume=self.resume, progress=self.progress)
         _write(table(dataset))
         if config.metrics:
-            _save_figure(dataset, out / "sweep.png", "n_train", config.metrics[0])
+            _save_figure(dataset, out / "sweep.png", "n_train", config.metrics[0], self.theory)
         _write(f"\nwrote {out / 'sweep.zarr'}" + (f" and {out / 'sweep.png'}" if config.metrics else ""))
 
 
@@ -96,11 +98,13 @@ class Plot:
     """Horizontal axis: n_train, n_parameters (samples per parameter) or alpha (samples per input dimension)."""
     metric: str = "cce"
     """Measure of alignment."""
+    theory: bool = False
+    """Draw the theory of solved linear networks too."""
 
     def run(self) -> None:
         """Draws the figure."""
         out = self.store.parent / "sweep.png" if self.out is None else self.out
-        _save_figure(load_sweep(self.store), out, self.x, self.metric)
+        _save_figure(load_sweep(self.store), out, self.x, self.metric, self.theory)
         _write(f"wrote {out}")
 
 
@@ -260,9 +264,10 @@ def _with_error(summary: xr.Dataset, name: str, at: dict) -> str:
     return f"{value:.4f}" + (f" ± {error:.4f}" if np.isfinite(error) else "")
 
 
-def _save_figure(dataset: xr.Dataset, path: Path, x: str, metric: str) -> None:
+def _save_figure(dataset: xr.Dataset, path: Path, x: str, metric: str, theory: bool) -> None:
+    figure = plot_sweep(dataset, x=x, metric=metric, theory=theory)
     path.parent.mkdir(parents=True, exist_ok=True)
-    plot_sweep(dataset, x=x, metric=metric).savefig(path, dpi=150)
+    figure.savefig(path, dpi=150)
 
 
 def _write(text: str) -> None:

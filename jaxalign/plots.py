@@ -1,14 +1,16 @@
 """Figures from the result of a sweep."""
 
+import dataclasses
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from jaxalign import checks
 from jaxalign.alignment.registry import METRICS
-from jaxalign.sweep.result import noise_dimension
+from jaxalign.sweep.predict import MEASURES, in_closed_form, predict
+from jaxalign.sweep.result import config_of, noise_dimension
 from jaxalign.sweep.summary import summarize
 
 if TYPE_CHECKING:
@@ -23,20 +25,23 @@ X_AXES = {
 _NOISE_LABELS = {"snr": "SNR", "label_noise": "label noise"}
 _MARKERS = "osD^v"
 _LINES = ("-", "--", ":", "-.")
+_SIZES_OF_A_CURVE = 120
 
 
 def plot_sweep(
-    dataset: xr.Dataset, theory: xr.Dataset | None = None, *, metric: str = "cce", x: str = "n_train"
+    dataset: xr.Dataset, theory: xr.Dataset | bool | None = None, *, metric: str = "cce", x: str = "n_train"
 ) -> "Figure":
     """Draws the generalization error and the alignment against the sample size, one curve per noise level.
 
     Points are means, with one standard error as `summarize` gives it. A vertical line in the colour of a noise level
     marks its interpolation threshold, where the training error leaves zero. Several networks differ by marker and line.
+    With a theory the points are not joined, and lines are the theory. An infinite error leaves a gap in them.
 
     Args:
       dataset: what `run_sweep` returned.
-      theory: a Dataset of the same coordinates, with dims (network, noise, n_train) and variables `test_error` and
-        `metric`, drawn as lines; None draws lines between the points.
+      theory: True for that of `predict`, at more sample sizes than were measured where it is in closed form; or a
+        Dataset as `predict` returns it, of the same networks and noise levels and any sample sizes. None or False
+        draws lines between the points.
       metric: the measure of alignment.
       x: "n_train"; "n_parameters" or "alpha" divide it by the number of parameters or of input dimensions.
 
@@ -44,11 +49,13 @@ def plot_sweep(
       A matplotlib Figure; it is not shown.
 
     Raises:
-      ValueError: if `dataset` is not the result of a sweep, or holds no such metric or axis.
+      ValueError: if `dataset` is not the result of a sweep, or holds no such metric or axis; if `theory` has no such
+        metric, network or noise level; as `predict`.
     """
     noise = noise_dimension(dataset)
     checks.choice("metric", metric, [name for name in METRICS if name in dataset])
     checks.choice("x", x, [name for name in X_AXES if name in dataset.coords])
+    lines = _theory_lines(dataset, theory, metric)
     summary = summarize(dataset).sortby("n_train")
     figure = _new_figure(figsize=(10, 4.2))
     left, right = figure.subplots(1, 2)
@@ -63,7 +70,7 @@ def plot_sweep(
                 label = f"{network}, {label}"
             style = {"color": color, "marker": _MARKERS[i % 5], "linestyle": _LINES[i % 4], "label": label}
             for axes, source, name in ((left, error, "test_error"), (right, same, metric)):
-                curve = None if theory is None else theory[name].sel(network=network, **{noise: level})
+                curve = None if lines is None else _curve(lines, name, {noise: level}, network)
                 _draw_curve(axes, source.sel({noise: level}), name, unit, style, curve)
             threshold = float(error["interpolation_threshold"].sel({noise: level})) / unit
             for axes in (left, right):
@@ -78,10 +85,82 @@ def plot_sweep(
         axes.grid(alpha=0.2)
     if noise == "snr":
         left.set_yscale("log")
-    handles, labels = left.get_legend_handles_labels()
+    if lines is not None:
+        # The theory diverges at the interpolation threshold; the points say how much of that is to be seen.
+        errors = summary["test_error"].values[summary["test_error"].values > 0]
+        left.set_ylim(0.6 * errors.min(initial=1.0), 1.6 * errors.max(initial=0.0))
     title = "Vertical lines: interpolation threshold (training error leaves zero)"
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), title=title, frameon=False)
+    _add_legend(figure, left, title if lines is None else f"Points: measured. Curves: theory. {title}")
     return figure
+
+
+def plot_decoupling(dataset: xr.Dataset, theory: xr.Dataset | bool | None = True, *, metric: str = "cce") -> "Figure":
+    """Draws the alignment against the generalization error: the path of each network as its sample size grows.
+
+    If one were a function of the other, all points of a noise level would fall on one monotone curve. One panel for
+    each network; circles are measured, with one standard error in both, and curves are theory. The first and the last
+    sample size are named, and a star marks the sample size of weakest alignment of the theory, or else of the points.
+
+    Args:
+      dataset: what `run_sweep` returned.
+      theory: as in `plot_sweep`.
+      metric: the measure of alignment.
+
+    Returns:
+      A matplotlib Figure; it is not shown.
+
+    Raises:
+      ValueError: as `plot_sweep`.
+    """
+    noise = noise_dimension(dataset)
+    checks.choice("metric", metric, [name for name in METRICS if name in dataset])
+    lines = _theory_lines(dataset, theory, metric)
+    summary = summarize(dataset).sortby("n_train")
+    networks = summary["network"].values
+    figure = _new_figure(figsize=(5.0 * len(networks), 4.4))
+    panels = figure.subplots(1, len(networks), squeeze=False, sharey=True)[0]
+    for axes, network in zip(panels, networks, strict=True):
+        smallest, largest = np.inf, 0.0
+        for level, color in zip(summary[noise].values, _colors(summary.sizes[noise]), strict=True):
+            at = {noise: level}
+            names = (("test_error", ""), (metric, ""), ("test_error", "_stderr"), (metric, "_stderr"))
+            error, value, dx, dy = (_curve(summary, name + end, at, network).values for name, end in names)
+            label = f"{_NOISE_LABELS[noise]} {level:g}"
+            style = {"color": color, "marker": "o", "markersize": 4, "capsize": 2, "label": label}
+            joined = "-" if lines is None else "none"
+            axes.errorbar(error, value, np.nan_to_num(dy), np.nan_to_num(dx), linestyle=joined, **style)
+            path = (error, value, summary["n_train"].values)
+            if lines is not None:
+                error_line, line = (_curve(lines, name, at, network).values for name in ("test_error", metric))
+                path = (np.where(np.isfinite(error_line), error_line, np.nan), line, lines["n_train"].values)
+                axes.plot(path[0], path[1], color=color)
+            smallest, largest = min(smallest, np.nanmin(error)), max(largest, np.nanmax(error))
+            _mark_ends(axes, path, color, METRICS[metric].larger_is_more_similar is True)
+        if noise == "snr":
+            axes.set_xscale("log")
+            _label_plainly(axes)
+            if 0 < smallest < np.inf:
+                axes.set_xlim(0.6 * smallest, 2.0 * largest)
+        axes.set_title(str(network), fontsize=9)
+        axes.set_xlabel("1 - test accuracy" if noise == "label_noise" else "generalization error / teacher variance")
+        axes.grid(alpha=0.2)
+    panels[0].set_ylabel(METRICS[metric].label + "\n" + _direction(metric))
+    title = "Star: weakest alignment"
+    _add_legend(figure, panels[0], title if lines is None else f"Points: measured. Curves: theory. {title}")
+    return figure
+
+
+def _mark_ends(axes: "Axes", path: tuple[Any, Any, Any], color: Any, larger_is_more_similar: bool) -> None:
+    """Names the first and last sample size of a path and puts a star at its weakest alignment."""
+    error, value, sizes = (np.asarray(part, float) for part in path)
+    drawn = np.flatnonzero(np.isfinite(error) & np.isfinite(value))
+    if not drawn.size:
+        return
+    weakest = drawn[np.argmax(value[drawn] * (-1.0 if larger_is_more_similar else 1.0))]
+    axes.plot(error[weakest], value[weakest], marker="*", markersize=13, color=color, markeredgecolor="white")
+    for i in (drawn[0], drawn[-1]):
+        text = f"n = {sizes[i]:g}"
+        axes.annotate(text, (error[i], value[i]), (6, -9), textcoords="offset points", fontsize=7, color=color)
 
 
 def _new_figure(figsize: tuple[float, float]) -> "Figure":
@@ -97,6 +176,16 @@ def _new_figure(figsize: tuple[float, float]) -> "Figure":
     return InlineFigure(figsize=figsize, layout="constrained")
 
 
+def _add_legend(figure: "Figure", axes: "Axes", title: str) -> None:
+    """Below the axes, with as many columns as the figure is wide for, and room of its own for more than one row."""
+    handles, labels = axes.get_legend_handles_labels()
+    characters = 13.5 * figure.get_figwidth()
+    columns = int(np.clip(characters // (max(len(label) for label in labels) + 8), 1, min(len(labels), 4)))
+    figure.set_figheight(figure.get_figheight() + 0.19 * ((len(labels) - 1) // columns))
+    placed = {"loc": "outside lower center", "ncols": columns, "frameon": False}
+    figure.legend(handles, labels, title=title, fontsize="small", **placed)
+
+
 def _draw_curve(
     axes: "Axes", source: xr.Dataset, name: str, unit: float, style: dict, theory: xr.DataArray | None
 ) -> None:
@@ -105,8 +194,34 @@ def _draw_curve(
     points = style if theory is None else {**style, "linestyle": "none"}
     axes.errorbar(sizes, source[name].values, stderr, capsize=2, markersize=4, linewidth=1.5, **points)
     if theory is not None:
-        curve = theory.sortby("n_train")
-        axes.plot(curve["n_train"].values / unit, curve.values, color=style["color"], linestyle=style["linestyle"])
+        finite = np.where(np.isfinite(theory.values), theory.values, np.nan)
+        axes.plot(theory["n_train"].values / unit, finite, color=style["color"], linestyle=style["linestyle"])
+
+
+def _theory_lines(dataset: xr.Dataset, theory: Any, metric: str) -> xr.Dataset | None:
+    """What `plot_sweep` was given as theory, as a Dataset in the order of n_train."""
+    if theory is None or theory is False:
+        return None
+    if theory is True:
+        checks.choice("metric (with theory)", metric, MEASURES)
+        config = config_of(dataset)
+        if in_closed_form(config):
+            between = np.geomspace(min(config.n_train), max(config.n_train), _SIZES_OF_A_CURVE).round().astype(int)
+            config = dataclasses.replace(config, n_train=tuple(sorted({*between.tolist(), *config.n_train})))
+        theory = predict(config)
+    if not isinstance(theory, xr.Dataset):
+        checks.reject("theory", "True, False, None or a Dataset that predict returned", theory)
+    checks.choice("metric (with theory)", metric, [str(name) for name in theory.data_vars])
+    for name in ("network", noise_dimension(dataset)):
+        missing = set(dataset[name].values.tolist()) - set(theory[name].values.tolist() if name in theory else ())
+        if missing:
+            checks.reject("theory", f"of the same {name} as dataset", f"a Dataset without {sorted(missing)}")
+    return theory.sortby("n_train")
+
+
+def _curve(lines: xr.Dataset, name: str, level: dict[str, Any], network: str) -> xr.DataArray:
+    at = {"network": network} if "network" in lines[name].dims else {"network_a": network, "network_b": network}
+    return lines[name].sel({**level, **at})
 
 
 def _unit(dataset: xr.Dataset, network: int, x: str) -> float:

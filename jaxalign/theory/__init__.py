@@ -50,7 +50,8 @@ gives products, overlaps and error, in the inner product w.Sigma.w', up to O(1/d
 W1^T W1 = (W^T W)^(1/2). The function a two-layer network computes does not determine its hidden layer: (W1, W2) ->
 (C W1, W2 C^-1) leaves the former as it is and moves the distances in the latter. A trained network is balanced only
 from a very small initialization; from the usual one its hidden layer keeps much of the initial weights, and is more
-alike (or less) than the overlap says. The overlap of the end-to-end maps follows the theory in every case.
+alike (or less) than the overlap says. The overlap of the end-to-end maps follows the theory from any initialization
+for n >= d; for n < d only from a small one, since directions that the data do not see keep the initial map.
 """
 
 from jaxalign.theory.alignment import (
