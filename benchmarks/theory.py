@@ -148,7 +148,7 @@ def measure(cell: SweepConfig, program, data) -> list[float]:
     error = np.sum((w - np.asarray(data.world, np.float64)) ** 2 * eigenvalues, -1).mean()
     matrix = np.asarray(all_pairs(coordinates, ("cce",))["cce"])
     entropy = 0.5 * (matrix[0, 1] + matrix[1, 0])
-    own = theory.conditional_copula_entropy(overlap, n_probes=cell.probes)
+    own = theory.conditional_copula_entropy(np.abs(overlap), n_probes=cell.probes)
     return [overlap, error, entropy, entropy - own]
 
 

@@ -24,11 +24,11 @@ For infinitely many probes
 
     CCE = -∫ p log p dc,    II = I_{1 - T^2}(r/2, 1/2),  T = rho^2 / sqrt(3 - 2 rho^2),    linear CKA = rho^2,
 
-with p(c) the density of the copula variable; CCE is 0 at rho = 0 and -infinity at |rho| = 1. With `n_probes`
+with p(c) the density of the copula variable; CCE is 0 at rho = 0 and -infinity at rho = 1. With `n_probes`
 
     CCE_N = -sum_b q_b log(q_b / w_b),    II_N = 2/N E[rank],    rank - 1 ~ Binomial(N - 2, p),
 
-p drawn from its exact law, which is what a measurement at N probes estimates: -log(N - 1) and 2/N at |rho| = 1. For a
+p drawn from its exact law, which is what a measurement at N probes estimates: -log(N - 1) and 2/N at rho = 1. For a
 single output the two differ by about 0.002 at N = 1000 unless the networks are almost the same; from r = 5 on the
 limit is out of the reach of any measurement.
 

@@ -56,23 +56,23 @@ def conditional_copula_entropy(overlap: Numbers, *, outputs: int = 1, n_probes: 
     bin's part of the N - 1 ranks: what that estimator estimates.
 
     The limit tends to -a_r rho^4 for rho -> 0 (a_1 = 0.2146) and to (r/2) log(1 - rho^4) + h_r for rho -> 1
-    (h_1 = 0.1931). For r = 1 and |rho| <= 0.99 it is within 0.003 of the value at N = 1000; at r >= 5 it is far
+    (h_1 = 0.1931). For r = 1 and rho <= 0.99 it is within 0.003 of the value at N = 1000; at r >= 5 it is far
     below: -4.92 against -2.67 for r = 10, rho = 0.9.
 
     Args:
-      overlap: rho in [-1, 1], an array of any shape; the sign does not matter.
+      overlap: rho in [0, 1], an array of any shape; of a measured one that is negative take the absolute value.
       outputs: r, the number of equal output modes, 1 to 20.
       n_probes: N, 3 to 100,000; None for infinitely many.
 
     Returns:
-      The entropy in nats, float64, of the shape of `overlap`: 0 at rho = 0, negative elsewhere; at |rho| = 1
+      The entropy in nats, float64, of the shape of `overlap`: 0 at rho = 0, negative elsewhere; at rho = 1
       -log(N - 1), or -inf in the limit. Interpolated from a table made at the first call for each r and N, which
-      takes a second or three. In the limit the error is below 1e-7 for |rho| <= 1 - 1e-6. For N probes the table
+      takes a second or three. In the limit the error is below 1e-7 for rho <= 1 - 1e-6. For N probes the table
       comes from quasi-Monte Carlo with a fixed seed: its standard error is below 1e-3, typically 2e-4, to which a
       bias of up to 2e-3 is added within 1 of the floor (5e-3 for r = 1 and N < 100).
 
     Raises:
-      ValueError: if an overlap is NaN or outside [-1, 1], or `outputs` or `n_probes` is no integer in its range.
+      ValueError: if an overlap is NaN or outside [0, 1], or `outputs` or `n_probes` is no integer in its range.
 
     Reference:
       Umar & Laio 2026, arXiv:2605.26973.
@@ -97,16 +97,16 @@ def information_imbalance(overlap: Numbers, *, outputs: int = 1, n_probes: int |
     with the regularized incomplete beta function I; for r = 1 the former is 1 - (2 / pi) arcsin(T).
 
     Args:
-      overlap: rho in [-1, 1], an array of any shape; the sign does not matter.
+      overlap: rho in [0, 1], an array of any shape; of a measured one that is negative take the absolute value.
       outputs: r, the number of equal output modes, at least 1; with `n_probes` at most 20.
       n_probes: N, 3 to 100,000; None for infinitely many.
 
     Returns:
-      The imbalance, float64, of the shape of `overlap`: 1 at rho = 0; at |rho| = 1 it is 2/N, or 0 in the limit. For N
+      The imbalance, float64, of the shape of `overlap`: 1 at rho = 0; at rho = 1 it is 2/N, or 0 in the limit. For N
       probes from the table that `conditional_copula_entropy` uses, with an error of about 1e-4.
 
     Raises:
-      ValueError: if an overlap is NaN or outside [-1, 1], or `outputs` or `n_probes` is no integer in its range.
+      ValueError: if an overlap is NaN or outside [0, 1], or `outputs` or `n_probes` is no integer in its range.
 
     Reference:
       Glielmo, Zeni, Cheng, Csanyi & Laio 2022, PNAS Nexus 1, for the measure; Umar & Laio 2026, arXiv:2605.26973.
@@ -128,8 +128,8 @@ def linear_cka(overlap: Numbers, *, variance: Numbers | None = None) -> Float64:
         CKA = sum_j rho_j^2 v_j^2 / sum_j v_j^2    for modes of variances v_j.
 
     Args:
-      overlap: rho in [-1, 1], an array of any shape; the sign does not matter. With `variance` the last axis is over
-        the modes.
+      overlap: rho in [0, 1], an array of any shape; of a measured one that is negative take the absolute value. With
+        `variance` the last axis is over the modes.
       variance: v_j, at least 0, of the shape of `overlap`, as of `hidden_covariances`; only their ratios matter.
 
     Returns:
@@ -137,7 +137,7 @@ def linear_cka(overlap: Numbers, *, variance: Numbers | None = None) -> Float64:
       where all variances are 0.
 
     Raises:
-      ValueError: if an overlap is NaN or outside [-1, 1], a variance NaN or negative, or the shapes differ.
+      ValueError: if an overlap is NaN or outside [0, 1], a variance NaN or negative, or the shapes differ.
 
     Reference:
       Kornblith, Norouzi, Lee & Hinton 2019, ICML, for the measure; Umar & Laio 2026, arXiv:2605.26973.
@@ -174,15 +174,15 @@ def copula_density(c: Numbers, overlap: Numbers, *, outputs: int = 1) -> Float64
 
     Args:
       c: the copula variable in [0, 1]; values in (0, 1e-60) are taken as 1e-60.
-      overlap: rho in [-1, 1]; broadcasts against `c`; the sign does not matter.
+      overlap: rho in [0, 1]; broadcasts against `c`.
       outputs: r, the number of equal output modes, 1 to 20.
 
     Returns:
-      The density, float64, of the shape to which `c` and `overlap` broadcast. At |rho| = 1 it is 0 except for
-      c = 0, where it is infinite. The relative error is below 1e-7 for c >= 1e-12 and |rho| <= 0.999.
+      The density, float64, of the shape to which `c` and `overlap` broadcast. At rho = 1 it is 0 except for
+      c = 0, where it is infinite. The relative error is below 1e-7 for c >= 1e-12 and rho <= 0.999.
 
     Raises:
-      ValueError: if `c` is NaN or outside [0, 1], an overlap NaN or outside [-1, 1], or `outputs` no integer
+      ValueError: if `c` is NaN or outside [0, 1], an overlap NaN or outside [0, 1], or `outputs` no integer
         from 1 to 20.
 
     Reference:
@@ -215,7 +215,7 @@ def _within(name: str, value: Numbers, low: float, high: float) -> Float[np.ndar
 
 def _squared(overlap: Numbers) -> tuple[Float[np.ndarray, "*s"], Float[np.ndarray, "*s"]]:
     """The squared overlap q, and 1 - q without cancellation."""
-    rho = _within("overlap", overlap, -1.0, 1.0)
+    rho = _within("overlap", overlap, 0.0, 1.0)
     return np.asarray(rho**2), np.asarray((1.0 - rho) * (1.0 + rho))
 
 

@@ -117,7 +117,7 @@ def sampled_measures(modes: HiddenModes, n_probes: int, *, draws: int = 32, seed
 
     Raises:
       ValueError: if `modes` hold more than one alpha or are of unequal shapes, if a variance is negative or all are 0,
-        if an overlap is outside [-1, 1], or if a number is out of its range.
+        if an overlap is outside [0, 1], or if a number is out of its range.
 
     Reference:
       Umar & Laio 2026, arXiv:2605.26973; Glielmo et al. 2022, PNAS Nexus 1.
@@ -127,8 +127,8 @@ def sampled_measures(modes: HiddenModes, n_probes: int, *, draws: int = 32, seed
         reject("modes", "variances and overlaps of one shape (modes,), those of a single alpha", shapes)
     scale = np.sqrt(relative(modes.variance))
     rho = modes.overlap
-    if not (np.all(np.abs(rho) <= 1.0) and np.any(scale > 0)):
-        reject("modes", "variances that are not all 0 and overlaps in [-1, 1]", modes)
+    if not (np.all((rho >= 0.0) & (rho <= 1.0)) and np.any(scale > 0)):
+        reject("modes", "variances that are not all 0 and overlaps in [0, 1]", modes)
     n = integer("n_probes", n_probes, 3)
     draws = integer("draws", draws, 2)
     rng = np.random.default_rng(integer("seed", seed, 0))

@@ -66,7 +66,7 @@ class Own:
         (DIGITS, {"probes": 401}, "probes must be an integer of at least 10 and at most 400, got 401"),
         (REGRESSION, {"layer": "hiden"}, "layer .* must be one of hidden, output; got 'hiden' .did you mean 'hidden'"),
         (DIGITS, {"layer": "logit"}, "hidden, logits; .*did you mean 'logits'"),
-        (REGRESSION, {"metrics": ("ccee",)}, "metrics must be one of cce, .*did you mean 'cce'"),
+        (REGRESSION, {"metrics": ("ccee",)}, "metrics must be one of cca, .*did you mean 'cce'"),
         (REGRESSION, {"metrics": "cce"}, "metrics must be a tuple"),
         (REGRESSION, {"metrics": ("cce", "cce")}, "metrics .*without repetitions"),
         (REGRESSION, {"networks": ()}, "networks must be a non-empty sequence"),
