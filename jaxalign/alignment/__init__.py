@@ -3,12 +3,12 @@
 from jaxalign.alignment.align import align
 from jaxalign.alignment.copula import conditional_copula_entropy
 from jaxalign.alignment.degeneracy import DegenerateRepresentationWarning, Report, report
+from jaxalign.alignment.dissimilarity import rsa
 from jaxalign.alignment.kernels import linear_cka, rbf_cka
 from jaxalign.alignment.mutual import cknna, mutual_knn
 from jaxalign.alignment.neighbors import information_imbalance, tie_fraction
 from jaxalign.alignment.pairs import all_pairs
 from jaxalign.alignment.registry import METRICS, Metric, get_metric
-from jaxalign.alignment.rsa import rsa
 from jaxalign.alignment.shape import cca, linear_regression, procrustes, pwcca, svcca
 from jaxalign.alignment.uncertainty import mean_of_pairs
 

@@ -166,27 +166,33 @@ def _nearest(
     k, m, rows = distances.shape
     probe = (start + jnp.arange(rows)).astype(jnp.uint32)
     order = tie_order(probe[None, :], jnp.arange(m, dtype=jnp.uint32)[:, None])
-    last = None
-    found = []
-    for _ in range(neighbors):
 
-        def beyond(distance: Array, order: Array, last: Any = last) -> Array | bool:
+    def following(last: tuple[Array, Array] | None) -> tuple[Array, Array]:
+        def beyond(distance: Array, order: Array) -> Array | bool:
             if last is None:
                 return True
             return (distance > last[0]) | ((distance == last[0]) & (order > last[1]))
 
-        def smallest(best: Array, distance: Array, order: Array, beyond: Any = beyond) -> Array:
+        def smaller(best: Array, distance: Array, order: Array) -> Array:
             return jnp.minimum(best, jnp.where(beyond(distance, _widen(order, k)), distance, jnp.inf))
 
-        distance = _fold(smallest, jnp.full((k, rows), jnp.inf), (distances, order), chunk)
+        nearest = _fold(smaller, jnp.full((k, rows), jnp.inf), (distances, order), chunk)
 
-        def first(best: Array, at: Array, order: Array, beyond: Any = beyond, distance: Array = distance) -> Array:
+        def earlier(best: Array, distance: Array, order: Array) -> Array:
             order = _widen(order, k)
-            return jnp.where((at == distance) & beyond(at, order), jnp.minimum(best, order), best)
+            return jnp.where((distance == nearest) & beyond(distance, order), jnp.minimum(best, order), best)
 
-        last = distance, _fold(first, jnp.full((k, rows), 2**32 - 1, jnp.uint32), (distances, order), chunk)
-        found.append(_point_of(last[1], probe[None]).astype(jnp.int32))
-    return jnp.stack(found, axis=1)
+        return nearest, _fold(earlier, jnp.full((k, rows), 2**32 - 1, jnp.uint32), (distances, order), chunk)
+
+    def again(last: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:
+        found = following(last)
+        return found, found[1]
+
+    # The first has nothing to lie beyond, which is less to compare; the others are one compiled pass.
+    first = following(None)
+    _, others = lax.scan(again, first, length=neighbors - 1)
+    orders = jnp.concatenate([first[1][None], others])
+    return jnp.moveaxis(_point_of(orders, probe[None, None]).astype(jnp.int32), 0, 1)
 
 
 def _widen(order: UInt32[Array, " rows"], k: int) -> UInt32[Array, "k rows"]:

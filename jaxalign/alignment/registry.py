@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 
 from jaxalign import checks
-from jaxalign.alignment import copula, kernels, mutual, neighbors, rsa, shape
+from jaxalign.alignment import copula, dissimilarity, kernels, mutual, neighbors, shape
 from jaxalign.alignment.forms import Form, FromRanks
 
 ROTATION = "orthogonal maps"
@@ -306,7 +306,7 @@ METRICS: dict[str, Metric] = {
             identical=lambda n: 1.0,
             independent=lambda n, p, q: 0.0,
             reference="Kriegeskorte et al. 2008, Frontiers in Systems Neuroscience 2",
-            form=rsa.RSA_SPEARMAN,
+            form=dissimilarity.RSA_SPEARMAN,
         ),
         Metric(
             name="rsa_pearson",
@@ -318,7 +318,7 @@ METRICS: dict[str, Metric] = {
             identical=lambda n: 1.0,
             independent=lambda n, p, q: 0.0,
             reference="Kriegeskorte et al. 2008, Frontiers in Systems Neuroscience 2",
-            form=rsa.RSA_PEARSON,
+            form=dissimilarity.RSA_PEARSON,
         ),
     )
 }

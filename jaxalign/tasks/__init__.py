@@ -1,8 +1,8 @@
 """What is learned, and the noise put on it."""
 
 from jaxalign.tasks.base import Task
-from jaxalign.tasks.covariance import PowerLaw
 from jaxalign.tasks.images import ImageTask
+from jaxalign.tasks.input_spectrum import PowerLaw
 from jaxalign.tasks.teacher import LinearTeacher
 
 __all__ = ["ImageTask", "LinearTeacher", "PowerLaw", "Task"]

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Key
 from jaxalign import checks
 from jaxalign.streams import draw_rows
 from jaxalign.tasks.base import Task
-from jaxalign.tasks.covariance import ISOTROPIC, Spectrum, check_spectrum, eigenvalues, numbers
+from jaxalign.tasks.input_spectrum import ISOTROPIC, Spectrum, check_spectrum, eigenvalues, numbers
 
 LEADING = "leading"
 _MIN_TEST_ROWS = 1000

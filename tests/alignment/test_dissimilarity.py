@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import pearsonr, rankdata, spearmanr
 
-from jaxalign.alignment import rsa as module
-from jaxalign.alignment.rsa import normalize_rows, rsa
+from jaxalign.alignment import dissimilarity
+from jaxalign.alignment.dissimilarity import normalize_rows, rsa
 
 properties = settings(max_examples=15, deadline=None, derandomize=True)
 seeds = st.integers(0, 2**32 - 1)
 
 FORMS = {
-    "spearman": module.RSA_SPEARMAN,
-    "pearson": module.RSA_PEARSON,
-    "squared pearson": module.RSA_SQUARED_PEARSON,
+    "spearman": dissimilarity.RSA_SPEARMAN,
+    "pearson": dissimilarity.RSA_PEARSON,
+    "squared pearson": dissimilarity.RSA_SQUARED_PEARSON,
 }
 OPTIONS = list(itertools.product(("spearman", "pearson"), ("euclidean", "correlation")))
 
@@ -62,7 +62,7 @@ def test_the_state_holds_the_ranks(n, levels):
     points = np.random.default_rng(n).integers(-levels, levels, (n, 3)).astype(np.float32)
     ranks = rankdata(pdist(points))
     expected = squareform((ranks - ranks.mean()) / len(ranks))
-    state = jax.jit(module.RSA_SPEARMAN.embed)(jnp.asarray(points))
+    state = jax.jit(dissimilarity.RSA_SPEARMAN.embed)(jnp.asarray(points))
     np.testing.assert_allclose(state.ranks, expected, atol=1e-6)
     assert np.array_equal(state.ranks, state.ranks.T)
 
@@ -72,7 +72,7 @@ def test_duplicates_are_tied():
     a = np.tile(rng.normal(size=(26, 5)), (5, 1))
     b = rng.normal(size=(130, 8))
     np.testing.assert_allclose(rsa(a, b), oracle(a, b, "spearman", "euclidean"), atol=1e-5)
-    state = jax.jit(module.RSA_SPEARMAN.embed)(jnp.asarray(a, jnp.float32))
+    state = jax.jit(dissimilarity.RSA_SPEARMAN.embed)(jnp.asarray(a, jnp.float32))
     lowest = np.asarray(state.ranks) == np.min(state.ranks)
     assert np.array_equal(lowest, np.tile(np.eye(26, dtype=bool), (5, 5)) & ~np.eye(130, dtype=bool))
 
