@@ -54,7 +54,7 @@ def mean_prediction(config):
             w /= np.linalg.norm(w, axis=-1, keepdims=True)
             rho = (w @ w.transpose(0, 2, 1))[:, off]
             overlaps[replicate, :, at] = rho.mean(-1)
-            predicted[replicate, :, at] = theory.conditional_copula_entropy(rho).mean(-1)
+            predicted[replicate, :, at] = theory.conditional_copula_entropy(np.abs(rho)).mean(-1)
     return predicted, overlaps
 
 
