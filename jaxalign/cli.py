@@ -18,7 +18,7 @@ from jaxalign.alignment import METRICS, DegenerateRepresentationWarning, align
 from jaxalign.alignment.files import load_representations
 from jaxalign.plots import plot_sweep
 from jaxalign.selfcheck import selfcheck
-from jaxalign.sweep import load_sweep, presets, run_sweep, summarize
+from jaxalign.sweep import load_sweep, predict, presets, run_sweep, summarize
 from jaxalign.sweep.config import SweepConfig
 from jaxalign.sweep.result import noise_dimension
 from jaxalign.sweep.store import write_store
@@ -78,6 +78,8 @@ class Sweep:
     def run(self) -> None:
         """Runs the sweep; the table goes to the standard output."""
         config = self.config()
+        if self.theory:
+            predict(config)  # what has no theory is refused before anything is trained
         out = Path(f"jaxalign-{self.preset}") if self.out is None else self.out
         dataset = run_sweep(config, store=out / "sweep.zarr", resume=self.resume, progress=self.progress)
         _write(table(dataset))

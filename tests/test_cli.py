@@ -46,6 +46,7 @@ def test_sweep_writes_table_figure_and_store(folder, capsys):
         (["sweep", "quickstart", "--no-such-option", "3"], "--no-such-option"),
         (["sweep"], "required"),
         ([], "sweep, plot"),
+        (["sweep", "quickstart", "--theory"], "task must be a LinearTeacher"),
         (["align"], "files must be at least one npy or npz file"),
         (["align", "nowhere.npy"], "nowhere.npy"),
         (["sweep", "quickstart", "--n-train", "0"], "n_train must be positive integers"),
