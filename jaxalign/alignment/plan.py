@@ -8,13 +8,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxalign.alignment.forms import Form, FromMatrices, FromRanks, FromStates
+from jaxalign.alignment.forms import MATRIX_ROWS, Form, FromMatrices, FromRanks, FromStates
 from jaxalign.alignment.ranks import Tile, choose_tile, padded_size
 
 # Counts held at once by a block of the rank kernel on a CPU, where they should stay in the cache.
 _CPU_BLOCK_COUNTS = 2**20
 # Several permutations are compared as if they were further representations A, up to this many in all.
 _TARGET_SOURCES = 64
+_PAIRS = 64
 _SHARE_OF_MEMORY = 0.5
 _FLOAT = 4
 
@@ -90,7 +91,7 @@ def _fastest(family: Family, k: int, n: int, d: int, permutations: int, workers:
         group = max(1, min(k, _CPU_BLOCK_COUNTS // counts))
     # Groups of equal size, so that none is padded with more than it holds.
     group = -(-k // -(-k // group))
-    plan = Plan(tile, group, pairs=64, rows=64, permutations=side_by_side, workers=workers, bytes=0)
+    plan = Plan(tile, group, pairs=_PAIRS, rows=MATRIX_ROWS, permutations=side_by_side, workers=workers, bytes=0)
     return plan._replace(bytes=_bytes(family, plan, k, n, d, permutations > 0))
 
 
