@@ -1,6 +1,7 @@
 """Fully connected networks."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable
 
@@ -12,7 +13,15 @@ from jaxtyping import Array, Float
 from jaxalign import checks
 from jaxalign.theory.filters import MinNorm, SpectralFilter
 
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"relu": jax.nn.relu, "tanh": jnp.tanh}
+Activation = Callable[[Array], Array]
+
+ACTIVATIONS: dict[str, Activation | None] = {
+    "relu": jax.nn.relu,
+    "tanh": jnp.tanh,
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "erf": jax.scipy.special.erf,
+    "linear": None,
+}
 
 Hidden = Float[Array, "rows hidden"]
 Output = Float[Array, "rows outputs"]
@@ -36,28 +45,39 @@ class Dense(nnx.Module):
         return mapped if self.bias is None else mapped + self.bias[...]
 
 
-class TwoLayers(nnx.Module):
-    """Dense, activation, Dense; returns the output and the representation "hidden", after the activation."""
+class Perceptron(nnx.Module):
+    """Dense layers with an activation between them; returns the output and the hidden representations.
+
+    They are taken after the activation: "hidden" of a single hidden layer, "hidden_1", "hidden_2", ... of several, and
+    in any case "penultimate", what the output is an affine map of.
+    """
 
     def __init__(
         self,
         n_in: int,
-        hidden: int,
+        hidden: tuple[int, ...],
         n_out: int,
-        activation: Callable[[Array], Array] | None,
+        activation: Activation | None,
         *,
         use_bias: bool,
         rngs: nnx.Rngs,
     ):
-        self.first = Dense(n_in, hidden, use_bias=use_bias, rngs=rngs)
-        self.second = Dense(hidden, n_out, use_bias=use_bias, rngs=rngs)
+        widths = (n_in, *hidden, n_out)
+        self.layers = nnx.List(
+            Dense(before, after, use_bias=use_bias, rngs=rngs) for before, after in itertools.pairwise(widths)
+        )
         self.activation = activation
 
     def __call__(self, inputs: Float[Array, "rows ..."]) -> tuple[Output, dict[str, Hidden]]:
-        hidden = self.first(inputs.reshape(len(inputs), -1).T)
-        if self.activation is not None:
-            hidden = self.activation(hidden)
-        return self.second(hidden).T, {"hidden": hidden.T}
+        features = inputs.reshape(len(inputs), -1).T
+        *hidden_layers, readout = self.layers
+        representations = {}
+        for i, layer in enumerate(hidden_layers, 1):
+            features = layer(features)
+            if self.activation is not None:
+                features = self.activation(features)
+            representations["hidden" if len(hidden_layers) == 1 else f"hidden_{i}"] = features.T
+        return readout(features).T, {**representations, "penultimate": features.T}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,33 +105,42 @@ class LinearNetwork:
         if self.solver is not None and not isinstance(self.solver, SpectralFilter):
             checks.reject("solver", "None or a spectral filter such as MinNorm()", self.solver)
 
-    def build(self, rngs: nnx.Rngs, input_shape: tuple[int, ...], n_outputs: int) -> TwoLayers:
+    def build(self, rngs: nnx.Rngs, input_shape: tuple[int, ...], n_outputs: int) -> Perceptron:
         """Returns a freshly initialized module for inputs of `input_shape` and `n_outputs` outputs."""
-        return TwoLayers(math.prod(input_shape), self.hidden, n_outputs, None, use_bias=False, rngs=rngs)
+        return Perceptron(math.prod(input_shape), (self.hidden,), n_outputs, None, use_bias=False, rngs=rngs)
 
 
 @dataclasses.dataclass(frozen=True)
 class MLP:
-    """A perceptron with one hidden layer and biases; layer "hidden" is taken after the activation.
+    """A perceptron with biases and one hidden layer or several, taken after the activation.
 
+    The layer is "hidden" if there is one, else "hidden_1", "hidden_2", ...; the last one is also called "penultimate".
     Weights start as LeCun normal draws (variance 1 / fan-in), biases at zero.
 
     Attributes:
-      hidden: the number of hidden units.
-      activation: "relu" or "tanh".
+      hidden: the number of hidden units, or a tuple of them, from the input to the output.
+      activation: "relu", "tanh", "gelu" (x times the normal distribution function), "erf" or "linear" (none).
 
     Raises:
-      ValueError: if `hidden` is not a positive integer or `activation` is unknown.
+      ValueError: if `hidden` is not a positive integer or a tuple of them, or `activation` is unknown.
     """
 
-    hidden: int
+    hidden: int | tuple[int, ...]
     activation: str = "relu"
 
     def __post_init__(self) -> None:
-        checks.integer("hidden", self.hidden)
+        if not isinstance(self.hidden, (tuple, list)):
+            checks.integer("hidden", self.hidden)
+        elif not self.hidden:
+            checks.reject("hidden", "a positive integer or a tuple of them", self.hidden)
+        else:
+            widths = tuple(checks.integer(f"hidden[{i}]", units) for i, units in enumerate(self.hidden))
+            # One network has one name, whether its only hidden layer came in a tuple or not.
+            object.__setattr__(self, "hidden", widths if len(widths) > 1 else widths[0])
         checks.choice("activation", self.activation, ACTIVATIONS)
 
-    def build(self, rngs: nnx.Rngs, input_shape: tuple[int, ...], n_outputs: int) -> TwoLayers:
+    def build(self, rngs: nnx.Rngs, input_shape: tuple[int, ...], n_outputs: int) -> Perceptron:
         """Returns a freshly initialized module for inputs of `input_shape` and `n_outputs` outputs."""
-        n_in, activation = math.prod(input_shape), ACTIVATIONS[self.activation]
-        return TwoLayers(n_in, self.hidden, n_outputs, activation, use_bias=True, rngs=rngs)
+        hidden = (self.hidden,) if isinstance(self.hidden, int) else self.hidden
+        activation = ACTIVATIONS[self.activation]
+        return Perceptron(math.prod(input_shape), hidden, n_outputs, activation, use_bias=True, rngs=rngs)

@@ -77,18 +77,18 @@ def test_forward_is_that_of_numpy(network, input_shape):
         mapped = features @ np.asarray(layer.kernel[...], np.float64).T
         return mapped if layer.bias is None else mapped + np.asarray(layer.bias[...], np.float64)[:, 0]
 
-    hidden = ACTIVATIONS[network](affine(module.first, x.reshape(11, -1).astype(np.float64)))
+    hidden = ACTIVATIONS[network](affine(module.layers[0], x.reshape(11, -1).astype(np.float64)))
     assert isinstance(returned, tuple) and list(returned[1]) == ["hidden"]
     output, representations = returned
     assert (output.shape, representations["hidden"].shape) == ((11, 3), (11, 7))
     np.testing.assert_allclose(representations["hidden"], hidden, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(output, affine(module.second, hidden), rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(output, affine(module.layers[1], hidden), rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("network", [LinearNetwork(400), MLP(400)], ids=str)
 def test_weights_start_as_lecun_draws_and_biases_at_zero(network):
     module = network.build(nnx.Rngs(0), (10, 9), 50)
-    for layer, fan_in in ((module.first, 90), (module.second, 400)):
+    for layer, fan_in in ((module.layers[0], 90), (module.layers[1], 400)):
         kernel = np.asarray(layer.kernel[...], np.float64)
         assert kernel.shape[1] == fan_in
         sigma = 1 / np.sqrt(fan_in)
@@ -103,7 +103,7 @@ def test_weights_start_as_lecun_draws_and_biases_at_zero(network):
 def test_initialization_belongs_to_its_key_and_layers_differ():
     def kernels(seed):
         module = MLP(6).build(nnx.Rngs(seed), (6,), 6)
-        return [np.asarray(layer.kernel[...]) for layer in (module.first, module.second)]
+        return [np.asarray(layer.kernel[...]) for layer in (module.layers[0], module.layers[1])]
 
     np.testing.assert_array_equal(kernels(0), kernels(0))
     assert len(np.unique(np.array([kernels(0), kernels(1)]).ravel())) == 4 * 36
