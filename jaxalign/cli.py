@@ -16,23 +16,30 @@ import xarray as xr
 from jaxalign import checks
 from jaxalign.alignment import METRICS, DegenerateRepresentationWarning, align
 from jaxalign.alignment.files import load_representations
-from jaxalign.plots import plot_sweep
+from jaxalign.plots import X_AXES, plot_sweep
 from jaxalign.selfcheck import selfcheck
 from jaxalign.sweep import load_sweep, predict, presets, run_sweep, summarize
 from jaxalign.sweep.config import SweepConfig
+from jaxalign.sweep.presets import LAPTOP
 from jaxalign.sweep.result import noise_dimension
 from jaxalign.sweep.store import write_store
+from jaxalign.sweep.threshold import weakest_alignment, within_networks
 from jaxalign.tasks import ImageTask
+
+_PRESETS = "\n".join(f"  {name}: {entry.about} ({', '.join(entry.scales)})" for name, entry in presets.entries.items())
 
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
     """Train every ensemble of a preset, compare all pairs, and write a table, a figure and a zarr store."""
 
-    preset: tyro.conf.Positional[str]
-    """The sweep, by name: quickstart."""
+    preset: Annotated[
+        tyro.conf.Positional[str], tyro.conf.arg(help=f"The sweep, by name, with its scales:\n{_PRESETS}\n")
+    ]
+    scale: str = LAPTOP
+    """Its size: laptop; or paper, about that of the publication, for a machine with an accelerator."""
     out: Path | None = None
-    """The folder for sweep.zarr and sweep.png (default: ./jaxalign-PRESET)."""
+    """The folder for sweep.zarr and sweep.png (default: ./jaxalign-PRESET; if not of laptop scale, -SCALE follows)."""
     resume: bool = False
     """Load a store that already holds this sweep instead of computing it again."""
     noise: tuple[float, ...] | None = None
@@ -57,6 +64,8 @@ class Sweep:
     """Learning rate."""
     data_dir: str | None = None
     """Folder of prepared TensorFlow Datasets."""
+    x: str | None = None
+    """Horizontal axis of the figure: n_train, n_parameters or alpha, as in `plot` (default: the preset's own)."""
     theory: bool = False
     """Draw the theory of solved linear networks too."""
     progress: bool = True
@@ -64,7 +73,7 @@ class Sweep:
 
     def config(self) -> SweepConfig:
         """The preset with what was given in its place."""
-        config = presets[self.preset]
+        config = presets(self.preset, self.scale)
         training = {name: getattr(self, name) for name in ("steps", "learning_rate")}
         changes = {
             name: getattr(self, name)
@@ -78,13 +87,17 @@ class Sweep:
     def run(self) -> None:
         """Runs the sweep; the table goes to the standard output."""
         config = self.config()
+        # What cannot be drawn is refused before anything is trained.
+        x = presets.entries[self.preset].x if self.x is None else self.x
+        checks.choice("x", x, [name for name in X_AXES if name != "alpha" or config.task.alpha(1) is not None])
         if self.theory:
-            predict(config)  # what has no theory is refused before anything is trained
-        out = Path(f"jaxalign-{self.preset}") if self.out is None else self.out
+            predict(config)
+        scale = "" if self.scale == LAPTOP else f"-{self.scale}"
+        out = Path(f"jaxalign-{self.preset}{scale}") if self.out is None else self.out
         dataset = run_sweep(config, store=out / "sweep.zarr", resume=self.resume, progress=self.progress)
         _write(table(dataset))
         if config.metrics:
-            _save_figure(dataset, out / "sweep.png", "n_train", config.metrics[0], self.theory)
+            _save_figure(dataset, out / "sweep.png", x, config.metrics[0], self.theory)
         _write(f"\nwrote {out / 'sweep.zarr'}" + (f" and {out / 'sweep.png'}" if config.metrics else ""))
 
 
@@ -203,10 +216,11 @@ def matrices(dataset: xr.Dataset) -> str:
 
 
 def table(dataset: xr.Dataset) -> str:
-    """The summary of a sweep as text, one line per network, noise level and sample size."""
+    """The summary of a sweep as text: a line per network, noise level and sample size, then what they show together."""
     noise = noise_dimension(dataset)
     summary = summarize(dataset).sortby("n_train")
     metrics = [name for name in METRICS if name in summary]
+    directed = [name for name in metrics if METRICS[name].larger_is_more_similar is not None]
     errors = [name for name in ("train_error", "test_error") if name in summary]
     lines = ["  ".join([f"{noise:>11}", f"{'n_train':>8}", *(f"{name:>22}" for name in (*errors, *metrics))])]
     for network in summary["network"].values:
@@ -218,10 +232,43 @@ def table(dataset: xr.Dataset) -> str:
                 cells += [(name, {"network_a": network, "network_b": network}) for name in metrics]
                 values = [_with_error(summary, name, {**at, **where}) for name, where in cells]
                 lines.append("  ".join([f"{level:>11g}", f"{n:>8}", *(f"{value:>22}" for value in values)]))
+        lines += _findings(summary, network, directed[0] if directed else None)
     diverged = int(summary["n_diverged"].sum())
     if diverged:
         lines.append(f"{diverged} of {dataset['test_error'].size} networks diverged and are left out")
     return "\n".join(lines)
+
+
+def _findings(summary: xr.Dataset, network: str, metric: str | None) -> list[str]:
+    """What the sweep of one network shows: its thresholds, where it is least aligned, and whether the error follows."""
+    noise = noise_dimension(summary)
+    of_network = summary.sel(network=[network])
+    lines = []
+    for level in summary[noise].values:
+        at = {"network": network, noise: level}
+        cell = summary.sel(at)
+        n, error = (float(cell[f"interpolation_threshold{end}"]) for end in ("", "_stderr"))
+        found = f"interpolation threshold n = {_rounded(n, error)}" if n > 0 else "no interpolation threshold"
+        lines.append(f"{found} ({noise} {level:g})")
+        weakest = float(weakest_alignment(summary, metric).sel(at)) if metric else np.nan
+        if weakest > 0:
+            at_an_end = weakest in (summary["n_train"].min(), summary["n_train"].max())
+            lines[-1] += f"; weakest {metric} at n = {weakest:g}" + (", an end of the sweep" if at_an_end else "")
+            lines[-1] += f", {weakest / n:.2f} of the threshold" if n > 0 else ""
+    if metric:
+        own = within_networks(summary, metric)[summary["network"].values == network]
+        cells = np.isfinite(own) & np.isfinite(of_network["test_error"].values)
+        rho = of_network[f"{metric}_error_spearman"].item()
+        lines.append(f"Spearman correlation of {metric} with the test error over {cells.sum()} cells: {rho:.2f}")
+    return lines
+
+
+def _rounded(value: float, error: float) -> str:
+    """A sample size with its standard error, to the first digit of that error but at least to a whole number."""
+    if not np.isfinite(error):
+        return f"{value:.0f}"
+    digits = int(np.clip(-np.floor(np.log10(error)), 0, 2)) if error > 0 else 0
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
 def main(arguments: list[str] | None = None) -> int:

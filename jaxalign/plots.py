@@ -34,7 +34,8 @@ def plot_sweep(
     """Draws the generalization error and the alignment against the sample size, one curve per noise level.
 
     Points are means, with one standard error as `summarize` gives it. A vertical line in the colour of a noise level
-    marks its interpolation threshold, where the training error leaves zero. Several networks differ by marker and line.
+    marks its interpolation threshold, where the training error leaves zero, and a band one standard error to either
+    side, as far as there are sample sizes. Several networks differ by marker and line.
     With a theory the points are not joined, and lines are the theory. An infinite error leaves a gap in them.
 
     Args:
@@ -72,24 +73,22 @@ def plot_sweep(
             for axes, source, name in ((left, error, "test_error"), (right, same, metric)):
                 curve = None if lines is None else _curve(lines, name, {noise: level}, network)
                 _draw_curve(axes, source.sel({noise: level}), name, unit, style, curve)
-            threshold = float(error["interpolation_threshold"].sel({noise: level})) / unit
             for axes in (left, right):
-                if np.isfinite(threshold):
-                    axes.axvline(threshold, color=color, linewidth=1, alpha=0.5, linestyle=_LINES[i % 4], zorder=0)
-    left.set_ylabel("1 - test accuracy" if noise == "label_noise" else "generalization error / teacher variance")
+                _mark_threshold(axes, error.sel({noise: level}), unit, style)
+    left.set_ylabel(_error_label(dataset))
     right.set_ylabel(METRICS[metric].label + "\n" + _direction(metric))
     for axes in (left, right):
         axes.set_xscale("log")
         _label_plainly(axes)
         axes.set_xlabel(X_AXES[x])
         axes.grid(alpha=0.2)
-    if noise == "snr":
+    errors = _positive(summary["test_error"].values)
+    if errors.size and not _is_classification(dataset):
         left.set_yscale("log")
-    if lines is not None:
+    if errors.size and lines is not None:
         # The theory diverges at the interpolation threshold; the points say how much of that is to be seen.
-        errors = summary["test_error"].values[summary["test_error"].values > 0]
-        left.set_ylim(0.6 * errors.min(initial=1.0), 1.6 * errors.max(initial=0.0))
-    title = "Vertical lines: interpolation threshold (training error leaves zero)"
+        left.set_ylim(0.6 * errors.min(initial=1.0), 1.6 * errors.max())
+    title = "Vertical lines: interpolation threshold (training error leaves zero) ± standard error"
     _add_legend(figure, left, title if lines is None else f"Points: measured. Curves: theory. {title}")
     return figure
 
@@ -120,7 +119,6 @@ def plot_decoupling(dataset: xr.Dataset, theory: xr.Dataset | bool | None = True
     figure = _new_figure(figsize=(5.0 * len(networks), 4.4))
     panels = figure.subplots(1, len(networks), squeeze=False, sharey=True)[0]
     for axes, network in zip(panels, networks, strict=True):
-        smallest, largest = np.inf, 0.0
         for level, color in zip(summary[noise].values, _colors(summary.sizes[noise]), strict=True):
             at = {noise: level}
             names = (("test_error", ""), (metric, ""), ("test_error", "_stderr"), (metric, "_stderr"))
@@ -134,20 +132,31 @@ def plot_decoupling(dataset: xr.Dataset, theory: xr.Dataset | bool | None = True
                 error_line, line = (_curve(lines, name, at, network).values for name in ("test_error", metric))
                 path = (np.where(np.isfinite(error_line), error_line, np.nan), line, lines["n_train"].values)
                 axes.plot(path[0], path[1], color=color)
-            smallest, largest = min(smallest, np.nanmin(error)), max(largest, np.nanmax(error))
             _mark_ends(axes, path, color, METRICS[metric].larger_is_more_similar is True)
-        if noise == "snr":
+        errors = _positive(summary["test_error"].sel(network=network).values)
+        if errors.size and not _is_classification(dataset):
             axes.set_xscale("log")
             _label_plainly(axes)
-            if 0 < smallest < np.inf:
-                axes.set_xlim(0.6 * smallest, 2.0 * largest)
+            axes.set_xlim(0.6 * errors.min(), 2.0 * errors.max())
         axes.set_title(str(network), fontsize=9)
-        axes.set_xlabel("1 - test accuracy" if noise == "label_noise" else "generalization error / teacher variance")
+        axes.set_xlabel(_error_label(dataset))
         axes.grid(alpha=0.2)
     panels[0].set_ylabel(METRICS[metric].label + "\n" + _direction(metric))
     title = "Star: weakest alignment"
     _add_legend(figure, panels[0], title if lines is None else f"Points: measured. Curves: theory. {title}")
     return figure
+
+
+def _mark_threshold(axes: "Axes", cells: xr.Dataset, unit: float, style: dict) -> None:
+    """Draws the interpolation threshold of one network and noise level, with its standard error as a band."""
+    threshold, stderr = (float(cells[f"interpolation_threshold{end}"]) for end in ("", "_stderr"))
+    if np.isfinite(threshold):
+        color, line = style["color"], style["linestyle"]
+        axes.axvline(threshold / unit, color=color, linewidth=1, alpha=0.5, linestyle=line, zorder=0)
+    if np.isfinite(stderr):
+        sizes = cells["n_train"].values
+        band = np.clip([threshold - stderr, threshold + stderr], sizes.min(), sizes.max()) / unit
+        axes.axvspan(*band, color=style["color"], alpha=0.15, linewidth=0, zorder=0)
 
 
 def _mark_ends(axes: "Axes", path: tuple[Any, Any, Any], color: Any, larger_is_more_similar: bool) -> None:
@@ -235,6 +244,18 @@ def _colors(count: int) -> list:
     from matplotlib import colormaps
 
     return [colormaps["viridis"](0.85 * i / max(count - 1, 1)) for i in range(count)]
+
+
+def _is_classification(dataset: xr.Dataset) -> bool:
+    return "train_accuracy" in dataset
+
+
+def _error_label(dataset: xr.Dataset) -> str:
+    return "1 - test accuracy" if _is_classification(dataset) else "generalization error / teacher variance"
+
+
+def _positive(values: np.ndarray) -> np.ndarray:
+    return values[np.isfinite(values) & (values > 0)]
 
 
 def _direction(metric: str) -> str:

@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import jaxalign
 from jaxalign import LinearNetwork, LinearTeacher, SweepConfig, plot_sweep, predict, summarize
@@ -40,8 +41,99 @@ def test_points_are_the_summary(dataset, x, unit):
 
 def test_the_threshold_is_marked(dataset):
     marked = [line.get_xdata()[0] for line in plot_sweep(dataset).axes[0].lines if len(set(line.get_xdata())) == 1]
-    expected = jaxalign.interpolation_threshold(dataset).values.ravel()
+    expected = jaxalign.interpolation_threshold(dataset)["interpolation_threshold"].values.ravel()
     assert set(np.round(marked, 6)) >= set(np.round(expected[np.isfinite(expected)], 6)) and np.isfinite(expected).any()
+
+
+def classification(noise="label_noise", spread=0.3):
+    """A made-up sweep of one network of 100 parameters that leaves zero training error between 40 and 80 samples."""
+    rng = np.random.default_rng(0)
+    cell = ("replicate", noise, "n_train")
+    dims = ("network", *cell, "member")
+    train = np.array([0.0, 0.0, 0.1, 0.3])[:, None] * rng.uniform(1 - spread, 1 + spread, (1, 1, 2, 1, 6))
+    pairs = rng.uniform(-1, 0, (1, 2, 4, 1, 6, 1, 6))
+    return xr.Dataset(
+        {
+            "train_error": (dims, train),
+            "train_accuracy": (dims, 1 - train),
+            "test_error": (dims, rng.uniform(0.1, 0.5, train.shape)),
+            "cce": ((*cell, "network_a", "member_a", "network_b", "member_b"), pairs),
+        },
+        {
+            **{name: ["net"] for name in ("network", "network_a", "network_b")},
+            noise: [0.2, 0.4],
+            "n_train": [20, 40, 80, 160],
+            "n_parameters": ("network", [100]),
+            "clean_train_error": (noise, [0.18, 0.36] if noise == "label_noise" else [0.0, 0.0]),
+        },
+        {"config": "{}"},
+    )
+
+
+def bands_of(axes):
+    return [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in axes.patches]
+
+
+@pytest.mark.parametrize(("x", "unit"), [("n_train", 1), ("n_parameters", 100)])
+def test_the_threshold_has_a_band_of_its_standard_error(x, unit):
+    ds = classification()
+    summary = summarize(ds).isel(network=0)
+    value, stderr = (summary[f"interpolation_threshold{end}"].values for end in ("", "_stderr"))
+    assert np.all(stderr > 0.5)
+    figure = plot_sweep(ds, x=x)
+    for axes in figure.axes:
+        np.testing.assert_allclose(bands_of(axes), np.transpose([value - stderr, value + stderr]) / unit)
+        colors = [container.lines[0].get_color() for container in axes.containers]
+        assert [patch.get_facecolor()[:3] for patch in axes.patches] == [tuple(color)[:3] for color in colors]
+        assert all(0 < patch.get_alpha() < 0.5 for patch in axes.patches)
+    assert "standard error" in figure.legends[0].get_title().get_text()
+
+
+def test_a_band_ends_with_the_sample_sizes():
+    ds = classification().isel(member=[0, 1], member_a=[0, 1], member_b=[0, 1])
+    ds["train_error"].values[:] = np.transpose([[0, 0.3, 0.3, 0.3], [0, 0, 0, 0.06]])
+    summary = summarize(ds)
+    low = summary["interpolation_threshold"] - summary["interpolation_threshold_stderr"]
+    high = summary["interpolation_threshold"] + summary["interpolation_threshold_stderr"]
+    assert (low < 20).all()
+    np.testing.assert_allclose(bands_of(plot_sweep(ds).axes[0]), [(20, n) for n in high.values[0]])
+
+
+def test_a_threshold_without_an_error_bar_is_a_line_only():
+    one = classification().isel(member=[0], member_a=[0], member_b=[0])
+    axes = plot_sweep(one).axes[0]
+    assert bands_of(axes) == [] and sum(len(set(line.get_xdata())) == 1 for line in axes.lines) >= 2
+
+
+@pytest.mark.parametrize("noise", ["label_noise", "snr"])
+def test_a_classification_is_labelled_by_its_accuracy_whatever_its_noise(noise):
+    ds = classification(noise)
+    sweep, path = plot_sweep(ds).axes[0], plot_decoupling(ds, None).axes[0]
+    assert sweep.get_ylabel() == path.get_xlabel() == "1 - test accuracy"
+    assert sweep.get_yscale() == path.get_xscale() == "linear"
+
+
+def test_a_regression_is_labelled_by_its_error(dataset):
+    sweep, path = plot_sweep(dataset).axes[0], plot_decoupling(dataset).axes[0]
+    assert sweep.get_ylabel() == path.get_xlabel() == "generalization error / teacher variance"
+    assert sweep.get_yscale() == path.get_xscale() == "log"
+
+
+@pytest.mark.parametrize("lost", [("test_error",), ("cce",), ("train_error", "test_error", "cce")])
+def test_what_is_nowhere_finite_leaves_its_panel_empty(dataset, lost):
+    nothing = dataset.assign({name: dataset[name] * np.nan for name in lost})
+    for figure in (
+        plot_sweep(nothing),
+        plot_sweep(nothing, True),
+        plot_decoupling(nothing),
+        plot_decoupling(nothing, None),
+    ):
+        figure.draw_without_rendering()
+    images = classification()
+    images = images.assign({name: images[name] * np.nan for name in lost})
+    for figure in (plot_sweep(images), plot_decoupling(images, None)):
+        figure.draw_without_rendering()
+        assert figure.axes[0].get_ylabel()
 
 
 def curves_of(axes):

@@ -34,7 +34,7 @@ def run_sweep(
     """Trains every ensemble of a sweep and compares all pairs of its members.
 
     Args:
-      config: a `SweepConfig`, or the name of one of `jaxalign.presets`.
+      config: a `SweepConfig`, or the name of one of `jaxalign.presets`, which means its laptop scale.
       store: the path of a zarr store to keep the result in, or None.
       resume: whether a store that holds the result of this configuration is loaded instead of computed again.
       progress: whether to show a progress bar, in a terminal or in a notebook; it counts networks.

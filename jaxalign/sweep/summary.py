@@ -1,14 +1,15 @@
-"""Means over members and pairs with their standard errors, and the interpolation threshold."""
+"""Means over members and pairs with their standard errors, and what a sweep as a whole shows."""
 
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy.stats import spearmanr
 
-from jaxalign import checks
 from jaxalign.alignment.registry import METRICS
 from jaxalign.alignment.uncertainty import Estimate, Null, mean_of_pairs, mean_of_samples, nanmean
 from jaxalign.sweep.result import MEMBER_VARIABLES, noise_dimension
+from jaxalign.sweep.threshold import interpolation_threshold, within_networks
 
 
 def summarize(dataset: xr.Dataset) -> xr.Dataset:
@@ -25,8 +26,12 @@ def summarize(dataset: xr.Dataset) -> xr.Dataset:
     Returns:
       Of a sweep, a Dataset with, for each error and accuracy, NAME and NAME_stderr of dims (network, noise, n_train);
       for each measure, NAME and NAME_stderr of dims (network_a, network_b, noise, n_train), from a to b, where pairs of
-      two networks are of different members too; and `n_diverged` and `interpolation_threshold`. A standard error is NaN
-      where there is nothing to estimate it from.
+      two networks are of different members too; `n_diverged`; and `interpolation_threshold` with its standard error. A
+      standard error is NaN where there is nothing to estimate it from.
+      For each measure also NAME_error_spearman of dims (network): Spearman's rank correlation over all cells (noise,
+      n_train) between the mean of the measure as it stands, over pairs of that network, and the mean test error.
+      Of a measure that is lower for more aligned networks, such as `cce`, it is 1 if the more aligned networks always
+      have the lower error; of one that is higher for them it is then -1. NaN of fewer than three cells.
       Of an alignment, a Dataset with NAME and NAME_stderr for each measure, scalars over pairs of different networks,
       and where there is a null NAME_null_mean, NAME_null_std, NAME_z and NAME_p of that mean.
 
@@ -49,11 +54,14 @@ def summarize(dataset: xr.Dataset) -> xr.Dataset:
             out[name], out[f"{name}_stderr"] = ((("network_a", "network_b", *cell), v) for v in means)
     diverged = dataset["test_error"].isnull()
     out["n_diverged"] = diverged.sum(("replicate", "member")).transpose("network", *cell)
-    out["interpolation_threshold"] = interpolation_threshold(dataset)
     kept = {
         name: c for name, c in dataset.coords.items() if not {"replicate", "member", "member_a", "member_b"} & {*c.dims}
     }
-    return xr.Dataset(out, kept, dataset.attrs)
+    summary = xr.Dataset(out, kept, dataset.attrs).assign(interpolation_threshold(dataset).data_vars)
+    for name in [name for name in METRICS if name in dataset]:
+        cells = zip(within_networks(summary, name), summary["test_error"].values, strict=True)
+        summary[f"{name}_error_spearman"] = ("network", [_rank_correlation(*cell) for cell in cells])
+    return summary
 
 
 def _is_alignment(dataset: Any) -> bool:
@@ -78,39 +86,13 @@ def _summarize_alignment(dataset: xr.Dataset) -> xr.Dataset:
     return xr.Dataset(out, attrs=dataset.attrs)
 
 
-def interpolation_threshold(dataset: xr.Dataset, fraction: float = 0.1) -> xr.DataArray:
-    """The n_train at which the mean training error leaves zero.
-
-    It is where the training error, interpolated linearly in log n_train, crosses `fraction` of the training error
-    that a network answering all clean targets would have (1/SNR, or the corrupted fraction p (1 - 1/C)), for the
-    last time: beyond, members no longer fit their noise.
-
-    Args:
-      dataset: what `run_sweep` returned.
-      fraction: in (0, 1).
-
-    Returns:
-      n_train at the threshold, of dims (network, noise); NaN where there is no noise, or no crossing in the grid.
-
-    Raises:
-      ValueError: if `dataset` is not the result of a sweep or `fraction` is outside (0, 1).
-    """
-    noise = noise_dimension(dataset)
-    if checks.real("fraction", fraction, 0.0, 1.0, exclude_minimum=True) == 1.0:
-        checks.reject("fraction", "below 1", fraction)
-    ordered = dataset.sortby("n_train")
-    log_n = np.log(ordered["n_train"].values)
-    error = ordered["train_error"].mean(("replicate", "member")).transpose("network", noise, "n_train")
-    limit = fraction * ordered["clean_train_error"].values
-    found = np.full(error.shape[:2], np.nan)
-    for at in np.ndindex(*found.shape):
-        excess = error.values[at] - limit[at[1]]
-        below = np.flatnonzero(excess <= 0)
-        if limit[at[1]] > 0 and len(below) and below[-1] + 1 < len(log_n):
-            i = below[-1]
-            share = -excess[i] / (excess[i + 1] - excess[i])
-            found[at] = np.exp(log_n[i] + share * (log_n[i + 1] - log_n[i]))
-    return error.isel(n_train=0, drop=True).copy(data=found).rename("interpolation_threshold")
+def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's, over the entries where both are finite; NaN of fewer than three, or where one does not vary."""
+    both = np.isfinite(a) & np.isfinite(b)
+    if both.sum() < 3 or np.ptp(a[both]) == 0 or np.ptp(b[both]) == 0:
+        return np.nan
+    result: Any = spearmanr(a[both], b[both])
+    return float(result.statistic)
 
 
 def _mean_of_members(values: np.ndarray) -> Estimate:

@@ -106,33 +106,52 @@ def test_everything_diverged_is_nan_without_a_warning():
     assert (summary["n_diverged"] == 5).all()
 
 
-def test_threshold_is_where_the_training_error_leaves_zero():
-    ds = dataset(sizes=(10, 20, 40, 80))
-    curve = np.array([0.0, 0.0, 0.036, 0.3])
-    ds["train_error"].values[:] = curve[:, None]
-    threshold = interpolation_threshold(ds)
-    assert threshold.dims == ("network", "label_noise")
-    share = 0.018 / 0.036
-    np.testing.assert_allclose(threshold[0, 0], 20 * 2**share)
-    np.testing.assert_allclose(threshold[0, 1], 40)
-    shuffled = ds.isel(n_train=[2, 0, 3, 1])
-    np.testing.assert_allclose(interpolation_threshold(shuffled), threshold)
+def spearman(a, b):
+    """Pearson's correlation of the ranks, without ties."""
+    return np.corrcoef(np.argsort(np.argsort(a)), np.argsort(np.argsort(b)))[0, 1]
 
 
-@pytest.mark.parametrize("level", [0.0, 1.0])
-def test_no_crossing_is_nan(level):
+def test_alignment_is_correlated_with_the_error_over_all_cells():
+    ds = dataset(networks=2, sizes=(10, 20, 40, 80))
+    ds = ds.assign(linear_cka=ds["cce"] ** 2)
+    summary = summarize(ds)
+    for i in range(2):
+        errors = summary["test_error"].values[i].ravel()
+        for name in ("cce", "linear_cka"):
+            measured = summary[f"{name}_error_spearman"]
+            assert measured.dims == ("network",)
+            np.testing.assert_allclose(measured[i], spearman(summary[name].values[i, i].ravel(), errors), rtol=1e-10)
+
+
+def test_the_sign_of_the_correlation_is_that_of_the_values():
+    ds = dataset(sizes=(10, 20, 40))
+    order = np.arange(6).reshape(2, 3)
+    ds["test_error"].values[:] = order[..., None] / 10
+    ds["cce"].values[:] = (order - 9.0)[..., None, None, None, None]
+    assert summarize(ds)["cce_error_spearman"].item() == 1
+    ds["cce"].values[:, 0, 0] = np.nan
+    ds["cce"].values[:, 1, 2] = -20
+    np.testing.assert_allclose(summarize(ds)["cce_error_spearman"], spearman([1, 2, 3, 4, 0], np.arange(5)))
+
+
+def test_too_few_or_equal_cells_have_no_correlation():
     ds = dataset()
-    ds["train_error"].values[:] = level
-    assert np.isnan(interpolation_threshold(ds)).all()
+    assert np.isfinite(summarize(ds)["cce_error_spearman"]).all()
+    assert np.isnan(summarize(ds.isel(label_noise=[0]))["cce_error_spearman"]).all()
+    ds["cce"].values[:] = -1.0
+    assert np.isnan(summarize(ds)["cce_error_spearman"]).all()
+
+
+def test_the_threshold_is_in_the_summary():
+    ds = dataset(sizes=(10, 20, 40, 80))
+    ds["train_error"].values[:] = np.array([0.0, 0.0, 0.036, 0.3])[:, None] * np.linspace(0.8, 1.2, 5)
+    summary, threshold = summarize(ds), interpolation_threshold(ds)
+    for name in ("interpolation_threshold", "interpolation_threshold_stderr"):
+        assert np.isfinite(summary[name]).all()
+        xr.testing.assert_equal(summary[name], threshold[name])
 
 
 @pytest.mark.parametrize("bad", [3, xr.Dataset({"x": 1})])
 def test_what_is_no_sweep_is_refused(bad):
     with pytest.raises(ValueError, match="dataset must be the result of run_sweep"):
         summarize(bad)
-
-
-@pytest.mark.parametrize("fraction", [0.0, 1.0, -1])
-def test_bad_fraction(fraction):
-    with pytest.raises(ValueError, match="fraction must be"):
-        interpolation_threshold(dataset(), fraction)

@@ -1,0 +1,62 @@
+import dataclasses
+
+import pytest
+
+import jaxalign
+from jaxalign.plots import X_AXES
+from jaxalign.sweep import run
+
+EVERY = [(name, scale) for name, entry in jaxalign.presets.entries.items() for scale in entry.scales]
+
+
+@pytest.mark.parametrize(("name", "scale"), EVERY)
+def test_every_scale_is_a_sweep_that_compares_members(name, scale):
+    config = jaxalign.presets(name, scale=scale)
+    assert isinstance(config, jaxalign.SweepConfig) and config is jaxalign.presets(name, scale)
+    assert config.metrics[0] == "cce" and config.members >= 8
+    assert len(config.n_train) >= 10 and list(config.n_train) == sorted(config.n_train)
+    entry = jaxalign.presets.entries[name]
+    assert entry.x in X_AXES and entry.about and "\n" not in entry.about
+
+
+@pytest.mark.parametrize("name", jaxalign.presets)
+def test_a_name_is_the_laptop_scale(name):
+    assert jaxalign.presets[name] == jaxalign.presets(name) == jaxalign.presets(name, "laptop")
+
+
+def test_figure4_is_mnist_with_label_noise():
+    laptop, paper = (jaxalign.presets("figure4", scale) for scale in ("laptop", "paper"))
+    assert laptop.task == paper.task == jaxalign.ImageTask("mnist") and laptop.noise == paper.noise
+    assert max(laptop.n_train) < max(paper.n_train) == paper.task.n_train_available
+    assert jaxalign.presets.entries["figure4"].x == "n_parameters"
+
+
+def test_the_presets_are_a_mapping():
+    assert set(jaxalign.presets) == {"quickstart", "figure4"} and len(jaxalign.presets) == 2
+    assert "figure4" in jaxalign.presets and "figure" not in jaxalign.presets
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "message"),
+    [
+        ("quickstart", "paper", r"scale \(of quickstart\) must be one of laptop; got 'paper'"),
+        ("figure4", "papr", r"scale \(of figure4\) must be one of laptop, paper; got 'papr' \(did you mean 'paper'"),
+        ("figure4", None, r"scale \(of figure4\) must be one of laptop, paper; got None"),
+        ("figur4", "paper", r"preset must be one of figure4, quickstart; got 'figur4' \(did you mean 'figure4'"),
+    ],
+)
+def test_bad_input_is_named(name, scale, message):
+    with pytest.raises(ValueError, match=message):
+        jaxalign.presets(name, scale)
+
+
+def test_run_sweep_takes_the_laptop_scale(monkeypatch):
+    ran = []
+    monkeypatch.setattr(run, "_compute", lambda config, progress: ran.append(config))
+    jaxalign.run_sweep("figure4")
+    assert ran == [jaxalign.presets("figure4", "laptop")] and ran[0] != jaxalign.presets("figure4", "paper")
+
+
+def test_what_is_known_of_a_preset_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        jaxalign.presets.entries["figure4"].x = "n_train"
