@@ -8,7 +8,7 @@ from jaxalign import checks
 from jaxalign.alignment.registry import METRICS
 from jaxalign.ensemble import Training, is_solved
 from jaxalign.networks import MLP, LinearNetwork, Network, layers
-from jaxalign.tasks import ImageTask, LinearTeacher, PowerLaw, Task
+from jaxalign.tasks import ArraysInfo, ImageTask, LinearTeacher, PowerLaw, Task
 from jaxalign.theory import filters
 
 MIN_PROBES = 10
@@ -143,6 +143,7 @@ _TYPES = {
         LinearTeacher,
         PowerLaw,
         ImageTask,
+        ArraysInfo,
         LinearNetwork,
         MLP,
         filters.MinNorm,

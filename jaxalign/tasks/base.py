@@ -3,7 +3,7 @@
 import abc
 from typing import Any, ClassVar
 
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 
 class Task(abc.ABC):
@@ -13,14 +13,22 @@ class Task(abc.ABC):
     methods that take keys or arrays are pure, speak of ONE member, and are batched by `jaxalign.ensemble`.
 
     Attributes:
-      noise_name: the name of the noise level in configurations and results.
       output_layer: the name under which the network's output can be compared as a representation.
       classification: whether targets are classes.
     """
 
-    noise_name: ClassVar[str]
     output_layer: ClassVar[str]
     classification: ClassVar[bool]
+
+    @property
+    @abc.abstractmethod
+    def noise_name(self) -> str:
+        """The name of the noise level in configurations and results: "snr" or "label_noise"."""
+
+    @property
+    def noise_on_inputs(self) -> bool:
+        """Whether the noise is put on the training inputs, by `noisy_inputs`; the targets then stay clean."""
+        return False
 
     @property
     @abc.abstractmethod
@@ -66,6 +74,16 @@ class Task(abc.ABC):
           FileNotFoundError: if the data set is not there and cannot be had.
         """
 
+    def check_available(self, world: PyTree[Array], n_train: int, probes: int) -> None:
+        """Checks that what was loaded has `n_train` training samples and `probes` held-out inputs.
+
+        `n_train_available` and `n_probes_available` are only upper bounds, known before anything is loaded.
+
+        Raises:
+          ValueError: if it has fewer.
+        """
+        return None
+
     @abc.abstractmethod
     def draw_inputs(self, world: PyTree[Array], key: Key[Array, ""], n: int) -> Array:
         """Draws which `n` inputs are trained on; the first rows do not depend on `n`."""
@@ -73,6 +91,26 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def inputs(self, world: PyTree[Array], drawn: Array) -> Float[Array, "rows ..."]:
         """The inputs (rows, *input_shape) that some rows of `draw_inputs` stand for, as the networks see them."""
+
+    def noisy_inputs(
+        self,
+        world: PyTree[Array],
+        drawn: Array,
+        key: Key[Array, ""],
+        level: float | Float[Array, ""],
+        rows: Int[Array, " rows"] | None = None,
+    ) -> Float[Array, "rows ..."]:
+        """The training inputs of one member as its network sees them, where `noise_on_inputs`.
+
+        Args:
+          world: what `load` returned.
+          drawn: rows of `draw_inputs`.
+          key: of the member's noise, the one that `corrupt` gets.
+          level: the noise level; every level scales the same draws.
+          rows: which rows of `draw_inputs` these are, so that a minibatch gets the noise of its rows. None means the
+            first ones.
+        """
+        return self.inputs(world, drawn)
 
     @abc.abstractmethod
     def clean_targets(self, world: PyTree[Array], drawn: Array) -> Array:

@@ -57,7 +57,6 @@ class LinearTeacher(Task):
     spectrum: Spectrum = ISOTROPIC
     coefficients: str | tuple[float, ...] = ISOTROPIC
 
-    noise_name: ClassVar[str] = "snr"
     output_layer: ClassVar[str] = "output"
     classification: ClassVar[bool] = False
 
@@ -109,6 +108,10 @@ class LinearTeacher(Task):
         row = np.array(self.coefficients, np.float64)
         row = row / np.abs(row).max()
         return row[None, :] / np.sqrt(np.sum(self.eigenvalues * row**2))
+
+    @property
+    def noise_name(self) -> str:
+        return "snr"
 
     @property
     def input_shape(self) -> tuple[int, ...]:

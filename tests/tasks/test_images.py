@@ -31,7 +31,12 @@ def test_shapes_and_types(world):
 
 @pytest.mark.parametrize(
     "task, shape, available",
-    [(TASK, (8, 8, 1), (1397, 400)), (ImageTask("mnist"), (28, 28, 1), (60_000, 10_000))],
+    [
+        (TASK, (8, 8, 1), (1397, 400)),
+        (ImageTask("mnist"), (28, 28, 1), (60_000, 10_000)),
+        (ImageTask("fashion_mnist"), (28, 28, 1), (60_000, 10_000)),
+        (ImageTask("cifar10"), (32, 32, 3), (50_000, 10_000)),
+    ],
 )
 def test_what_the_task_says_of_itself(task, shape, available):
     assert isinstance(task, Task)
@@ -146,18 +151,81 @@ def test_loss_is_the_cross_entropy_and_error_counts_wrong_answers():
     np.testing.assert_array_equal(TASK.error(jnp.asarray(logits), jnp.asarray(labels)), [1, 1, 0, 0, 0, 0])
 
 
+@pytest.mark.parametrize("classes", [(3, 5), (9, 0, 4)])
+def test_only_the_kept_classes_are_there_relabelled_in_their_order(world, classes):
+    task = ImageTask("digits", classes=classes)
+    kept = task.load(stream(0, Role.TEACHER))
+    assert task.n_outputs == len(classes) and (task.n_train_available, task.n_probes_available) == (1397, 400)
+    for split in ("train", "test"):
+        images, labels = (np.asarray(getattr(kept, f"{split}_{part}")) for part in ("images", "labels"))
+        all_images, all_labels = (np.asarray(getattr(world, f"{split}_{part}")) for part in ("images", "labels"))
+        assert len(labels) == np.isin(all_labels, classes).sum() and labels.dtype == np.int32
+        for label, original in enumerate(classes):
+            np.testing.assert_array_equal(images[labels == label], all_images[all_labels == original])
+    pixels = np.asarray(kept.train_images, np.float64)
+    np.testing.assert_allclose([kept.pixel_mean, kept.pixel_std], [pixels.mean(), pixels.std()], rtol=1e-6)
+    noisy = np.asarray(task.corrupt(NOISE, jnp.zeros(3000, jnp.int32), 1.0))
+    assert set(noisy) == set(range(len(classes)))
+
+
+def test_symmetric_draws_are_those_they_always_were():
+    """What a seed gave stays; the definition is written here a second time, with numbers beside it."""
+
+    def draw(row):
+        flip_key, class_key = jax.random.split(jax.random.fold_in(NOISE, row))
+        return jax.random.uniform(flip_key), jax.random.randint(class_key, (), 0, 10, jnp.int32)
+
+    uniform, other = jax.vmap(draw)(jnp.arange(3000))
+    expected = jnp.where(uniform < 0.3, other, LABELS[:3000])
+    np.testing.assert_array_equal(corrupt(NOISE, LABELS[:3000], 0.3), expected)
+    np.testing.assert_array_equal(expected[:12], [0, 1, 2, 3, 4, 7, 6, 5, 8, 9, 0, 1])
+
+
 def test_equality_ignores_where_the_data_lies():
     assert ImageTask("mnist", data_dir="/a") == ImageTask("mnist") != ImageTask("digits")
     assert hash(ImageTask("mnist", data_dir="/a")) == hash(ImageTask("mnist", data_dir="/b"))
+    assert ImageTask("mnist", download=True) == ImageTask("mnist")
+    assert ImageTask("mnist", classes=[3, 5]) == ImageTask("mnist", classes=(3, 5)) != ImageTask("mnist")
+    assert ImageTask("mnist", classes=(3, 5)) != ImageTask("mnist", classes=(5, 3))
+    assert ImageTask("mnist", noise_process="pairwise") != ImageTask("mnist")
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"name": "minst"}, "name must be one of digits, mnist; got 'minst' (did you mean 'mnist'?)"),
-        ({"name": "Digits"}, "name must be one of digits, mnist; got 'Digits' (did you mean 'digits'?)"),
-        ({"name": "zzz"}, "name must be one of digits, mnist; got 'zzz'"),
-        ({"name": 3}, "name must be one of digits, mnist; got 3"),
+        (
+            {"name": "minst"},
+            "name must be one of cifar10, digits, fashion_mnist, mnist; got 'minst' (did you mean 'mnist'?)",
+        ),
+        (
+            {"name": "Digits"},
+            "name must be one of cifar10, digits, fashion_mnist, mnist; got 'Digits' (did you mean 'digits'?)",
+        ),
+        ({"name": "zzz"}, "name must be one of cifar10, digits, fashion_mnist, mnist; got 'zzz'"),
+        ({"name": 3}, "name must be one of cifar10, digits, fashion_mnist, mnist; got 3"),
+        ({"name": "mnist", "download": 1}, "download must be True or False, got 1"),
+        (
+            {"name": "mnist", "classes": 3},
+            "classes must be a non-empty sequence of classes from 0 to 9, got 3",
+        ),
+        (
+            {"name": "mnist", "classes": (3, 3)},
+            "classes must be a non-empty sequence of classes from 0 to 9 without repetitions, got (3, 3)",
+        ),
+        ({"name": "mnist", "classes": (3,)}, "classes must be at least 2 classes, got (3,)"),
+        (
+            {"name": "mnist", "classes": (3, 10)},
+            "classes[1] must be an integer of at least 0 and at most 9, got 10",
+        ),
+        (
+            {"name": "mnist", "classes": (3, 1.5)},
+            "classes[1] must be an integer of at least 0 and at most 9, got 1.5",
+        ),
+        (
+            {"name": "mnist", "noise_process": "pairwse"},
+            "noise_process must be one of asymmetric, gaussian_inputs, pairwise, symmetric; got 'pairwse' "
+            "(did you mean 'pairwise'?)",
+        ),
         ({"name": "mnist", "data_dir": 3}, "data_dir must be None or the path of a folder as a string, got 3"),
         (
             {"name": "mnist", "data_dir": Path("/a")},
