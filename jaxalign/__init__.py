@@ -13,7 +13,7 @@ from jaxalign import alignment, theory
 from jaxalign._version import __version__
 from jaxalign.alignment import align
 from jaxalign.ensemble import Training
-from jaxalign.networks import MLP, LinearNetwork
+from jaxalign.networks import CNN, MLP, LinearNetwork
 from jaxalign.plots import plot_sweep
 from jaxalign.selfcheck import selfcheck
 from jaxalign.sweep import (
@@ -31,6 +31,7 @@ from jaxalign.tasks import ImageTask, LinearTeacher, PowerLaw
 from jaxalign.theory import GradientDescent, GradientFlow, MinNorm, Ridge, TunedRidge
 
 __all__ = [
+    "CNN",
     "MLP",
     "GradientDescent",
     "GradientFlow",

@@ -60,6 +60,8 @@ class Sweep:
     """Measures of alignment."""
     steps: int | None = None
     """Optimizer steps of each network."""
+    epochs: float | None = None
+    """Epochs of each network, instead of steps."""
     learning_rate: float | None = None
     """Learning rate."""
     data_dir: str | None = None
@@ -74,12 +76,15 @@ class Sweep:
     def config(self) -> SweepConfig:
         """The preset with what was given in its place."""
         config = presets(self.preset, self.scale)
-        training = {name: getattr(self, name) for name in ("steps", "learning_rate")}
+        training = _given({name: getattr(self, name) for name in ("steps", "epochs", "learning_rate")})
+        if len({"steps", "epochs"} & {*training}) == 1:
+            # One replaces the other of the preset.
+            training = {"steps": None, "epochs": None, **training}
         changes = {
             name: getattr(self, name)
             for name in ("noise", "n_train", "members", "replicates", "seed", "probes", "layer", "metrics")
         }
-        changes["training"] = dataclasses.replace(config.training, **_given(training))
+        changes["training"] = dataclasses.replace(config.training, **training)
         if self.data_dir is not None and isinstance(config.task, ImageTask):
             changes["task"] = dataclasses.replace(config.task, data_dir=self.data_dir)
         return dataclasses.replace(config, **_given(changes))

@@ -5,7 +5,8 @@ Members and noise levels form one axis, the group, in the order (noise level, me
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple, TypeGuard
+import math
+from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,14 @@ from jaxalign.tasks import Task
 
 # From about this size on, the matrix products of one member fill a CPU, and a member alone stays in its cache.
 _CPU_LARGE_MEMBER = 65_536
+_NOISY_INPUT_BYTES = 2**30
+
+
+@runtime_checkable
+class _KnowsItsChunk(Protocol):
+    """A network with the optional method that `choose_chunk` asks."""
+
+    def members_at_once(self, backend: str) -> int | None: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +61,7 @@ class GroupData(NamedTuple):
     drawn: Array  # (rows, ...) for shared inputs, else (G, rows, ...)
     targets: Array  # (G, rows, ...), with noise
     levels: Float[Array, " group"]
+    noise_keys: Key[Array, " group"]
     test: TestData
     init_keys: Key[Array, " group"]
     batch_keys: Key[Array, "*group"]  # one for shared batches, else (G,)
@@ -74,15 +84,23 @@ def draw_group(
     shared_inputs: bool,
     shared_init: bool,
     shared_batches: bool,
+    n_train: int | None = None,
 ) -> GroupData:
-    """Draws all that the members of one replicate learn from; see `jaxalign.streams` for what stays as it is."""
+    """Draws all that the members of one replicate learn from; see `jaxalign.streams` for what stays as it is.
+
+    Raises:
+      FileNotFoundError: if the data set is not there and cannot be had.
+      ValueError: if it has fewer than `n_train` training samples (None: than `rows`, which may be padding) or `probes`.
+    """
     world = task.load(stream(seed, Role.TEACHER, replicate))
+    task.check_available(world, rows if n_train is None else n_train, probes)
 
     def keys(role: Role, shared: bool) -> Key[Array, " members"]:
         if shared:
             return jnp.broadcast_to(stream(seed, role, replicate), (members,))
         return member_streams(seed, role, replicate, members)
 
+    noise_keys = keys(Role.TARGET_NOISE, False)
     drawn, targets, test = _draw(
         task,
         rows,
@@ -90,7 +108,7 @@ def draw_group(
         shared_inputs,
         world,
         keys(Role.INPUTS, shared_inputs),
-        keys(Role.TARGET_NOISE, False),
+        noise_keys,
         stream(seed, Role.PROBES, replicate),
         jnp.asarray(noise, jnp.float32),
     )
@@ -99,6 +117,7 @@ def draw_group(
         drawn=drawn,
         targets=targets,
         levels=jnp.repeat(jnp.asarray(noise, jnp.float32), members),
+        noise_keys=jnp.tile(noise_keys, len(noise)),
         test=test,
         init_keys=jnp.tile(keys(Role.INITIALIZATION, shared_init), len(noise)),
         batch_keys=stream(seed, Role.BATCHES, replicate)
@@ -140,29 +159,27 @@ def run_group(spec: GroupSpec, data: GroupData, n_train: Array) -> Outcome:
     A pure function to be jitted with `spec` static; `n_train` (an integer scalar) is traced, so that one compilation
     serves every sample size that `data` has rows for.
     """
-    member_axis = {"targets": data.targets, "level": data.levels, "init_key": data.init_keys}
-    shared = {}
+    member_axis = {
+        "targets": data.targets,
+        "level": data.levels,
+        "noise_key": data.noise_keys,
+        "init_key": data.init_keys,
+    }
+    shared: dict[str, Any] = {"n_train": n_train}
     (shared if spec.shared_inputs else member_axis)["drawn"] = data.drawn
     (shared if spec.shared_batches else member_axis)["batch_key"] = data.batch_keys
+    rates = spec.training.learning_rate
+    if isinstance(rates, tuple):
+        member_axis["learning_rate"] = jnp.tile(jnp.asarray(rates, jnp.float32), len(data.levels) // len(rates))
+    else:
+        shared["learning_rate"] = rates
 
     def member(varying: dict[str, Array]) -> Outcome:
-        draws = {**shared, **varying}
-        member_data = MemberData(draws["drawn"], draws["targets"], n_train)
+        member_data = MemberData(**shared, **varying)
         if is_solved(spec.network):
-            return solve_member(
-                spec.network, spec.task, spec.layer, spec.probes, data.world, member_data, data.test, draws["level"]
-            )
+            return solve_member(spec.network, spec.task, spec.layer, spec.probes, data.world, member_data, data.test)
         return train_member(
-            spec.network,
-            spec.task,
-            spec.training,
-            spec.layer,
-            spec.probes,
-            data.world,
-            member_data,
-            data.test,
-            draws["init_key"],
-            draws["batch_key"],
+            spec.network, spec.task, spec.training, spec.layer, spec.probes, data.world, member_data, data.test
         )
 
     if is_solved(spec.network) and not spec.shared_inputs:
@@ -194,10 +211,31 @@ def batch_members(member: Any, member_axis: PyTree[Array], chunk: int | None) ->
     return jax.lax.map(member, member_axis, batch_size=chunk)
 
 
-def choose_chunk(network: Network, task: Task) -> int | None:
-    """The chunk that is fastest for this network on the present backend."""
-    large = n_parameters(network, task.input_shape, task.n_outputs) >= _CPU_LARGE_MEMBER
-    return 1 if large and jax.default_backend() == "cpu" and not is_solved(network) else None
+def choose_chunk(network: Network, task: Task, rows: int) -> int | None:
+    """How many members to batch by vmap on the present backend; None for all.
+
+    - A network with a method `members_at_once(backend) -> int | None` knows best; `backend` is "cpu", "gpu" or "tpu".
+    - Otherwise a network of at least 65,536 parameters is trained alone on a CPU, and all members at once elsewhere.
+    - Noise on inputs gives each member training inputs of its own, of which a chunk holds at most 1 GiB, or those of
+      one member; programs that run at the same time hold that much each.
+
+    Args:
+      network: of the members.
+      task: what they learn.
+      rows: how many rows their training sets are padded to.
+    """
+    if is_solved(network):
+        return None
+    backend = jax.default_backend()
+    if isinstance(network, _KnowsItsChunk):
+        chunk = network.members_at_once(backend)
+    else:
+        large = n_parameters(network, task.input_shape, task.n_outputs) >= _CPU_LARGE_MEMBER
+        chunk = 1 if large and backend == "cpu" else None
+    if not task.noise_on_inputs:
+        return chunk
+    fit = max(1, _NOISY_INPUT_BYTES // (4 * rows * math.prod(task.input_shape)))
+    return fit if chunk is None else min(chunk, fit)
 
 
 def compile_group(spec: GroupSpec, data: GroupData) -> Any:

@@ -5,7 +5,7 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from jaxalign.ensemble.member import MemberData, Outcome, TestData, outcome
+from jaxalign.ensemble.member import MemberData, Outcome, TestData, outcome, training_inputs
 from jaxalign.networks import LinearNetwork
 from jaxalign.tasks import Task
 from jaxalign.theory.filters import Ridge, SpectralFilter, TunedRidge
@@ -19,20 +19,21 @@ def solve_member(
     world: PyTree[Array],
     data: MemberData,
     test: TestData,
-    snr: Float[Array, ""],
 ) -> Outcome:
     """Puts one linear network at its balanced minimum and evaluates it; the twin of `train_member`.
 
     Members that share their inputs share the decomposition: under `vmap` only what depends on the targets is batched.
     """
     assert network.solver is not None
-    inputs = task.inputs(world, data.drawn)
+    inputs = training_inputs(task, world, data, materialize=True)(slice(None))
     counts = (jnp.arange(len(inputs)) < data.n_train)[:, None]
     inputs = jnp.where(counts, inputs, 0.0)
-    weights = filtered_least_squares(network.solver, inputs, jnp.where(counts, data.targets, 0.0), data.n_train, snr)
+    weights = filtered_least_squares(
+        network.solver, inputs, jnp.where(counts, data.targets, 0.0), data.n_train, data.level
+    )
     # Only the units that can be active: the silent ones of a wide layer would be most of the work.
     units = min(network.hidden, task.n_outputs)
-    lam = penalty(network.solver, data.n_train / inputs.shape[1], snr)
+    lam = penalty(network.solver, data.n_train / inputs.shape[1], data.level)
     first, second = balanced_layers(weights, inputs, data.n_train, units, lam)
 
     def forward(rows: Array) -> tuple[Array, Array]:
@@ -51,6 +52,7 @@ def solve_member(
         test_output=test_output,
         test_targets=test.targets,
         representation=representations[layer],
+        steps=0,
     )
 
 

@@ -1,5 +1,6 @@
 """One member: a pure function that trains it and says what came out."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +9,8 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
+from jaxalign.ensemble.blocks import block_rows, in_blocks
+from jaxalign.ensemble.descent import descend
 from jaxalign.ensemble.training import Training
 from jaxalign.networks import Network
 from jaxalign.tasks import Task
@@ -19,6 +22,11 @@ class MemberData(NamedTuple):
     drawn: Array  # (rows, ...), what `Task.draw_inputs` returned
     targets: Array  # (rows, n_outputs) or (rows,), with noise
     n_train: Int[Array, ""]
+    level: Float[Array, ""]
+    noise_key: Key[Array, ""]  # of the noise at every level
+    init_key: Key[Array, ""]
+    batch_key: Key[Array, ""]
+    learning_rate: float | Float[Array, ""]
 
 
 class TestData(NamedTuple):
@@ -34,6 +42,7 @@ class Outcome(NamedTuple):
     train_error: Float[Array, "*members"]
     test_error: Float[Array, "*members"]
     finite: Bool[Array, "*members"]
+    steps: Int[Array, "*members"]  # how many the optimizer took; 0 for what is solved
     representation: Float[Array, "*members probes units"]
 
 
@@ -46,52 +55,61 @@ def train_member(
     world: PyTree[Array],
     data: MemberData,
     test: TestData,
-    init_key: Key[Array, ""],
-    batch_key: Key[Array, ""],
 ) -> Outcome:
     """Trains one member from its initialization and evaluates it.
 
     The number of training samples is traced: minibatch rows are drawn below it, and with `batch_size=None` the rows
     beyond it have weight 0. Pure, and to be batched by `jaxalign.ensemble.batch`.
     """
-    module = network.build(nnx.Rngs(init_key), task.input_shape, task.n_outputs)
+    module = network.build(nnx.Rngs(data.init_key), task.input_shape, task.n_outputs)
     module.train()
     graph, parameters, rest = nnx.split(module, nnx.Param, ...)
     parameters = jax.tree.map(lambda leaf: training.init_scale * leaf, parameters)
-    optimizer = training.transformation()
-    all_rows = jnp.arange(len(data.targets))
-    all_weights = (all_rows < data.n_train) / data.n_train.astype(jnp.float32)
-    if training.batch_size is None:
-        all_inputs = task.inputs(world, data.drawn)
+    optimizer = training.transformation(data.n_train, data.learning_rate)
+    n_rows = len(data.targets)
+    all_weights = (jnp.arange(n_rows) < data.n_train) / data.n_train.astype(jnp.float32)
+    inputs_of = training_inputs(task, world, data, materialize=training.batch_size is None)
 
     def batch(step: Int[Array, ""]) -> tuple[Array, Array, Array]:
         if training.batch_size is None:
-            return all_inputs, data.targets, all_weights
+            return inputs_of(slice(None)), data.targets, all_weights
         shape = (training.batch_size,)
-        rows = jax.random.randint(jax.random.fold_in(batch_key, step), shape, 0, data.n_train)
-        return task.inputs(world, data.drawn[rows]), data.targets[rows], jnp.full(shape, 1.0 / training.batch_size)
+        rows = jax.random.randint(jax.random.fold_in(data.batch_key, step), shape, 0, data.n_train)
+        return inputs_of(rows), data.targets[rows], jnp.full(shape, 1.0 / training.batch_size)
 
-    def loss(parameters: PyTree, rest: PyTree, step: Int[Array, ""]) -> tuple[Float[Array, ""], PyTree]:
+    def loss(
+        parameters: PyTree, rest: PyTree, step: Int[Array, ""]
+    ) -> tuple[Float[Array, ""], tuple[PyTree, Float[Array, ""]]]:
         inputs, targets, weights = batch(step)
         module: Any = nnx.merge(graph, parameters, rest, copy=True)
         output, _ = module(inputs)
         _, _, rest = nnx.split(module, nnx.Param, ...)
-        return jnp.sum(weights * task.loss(output, targets)), rest
+        return jnp.sum(weights * task.loss(output, targets)), (rest, jnp.sum(weights * task.error(output, targets)))
 
-    def update(carry: PyTree, step: Int[Array, ""]) -> tuple[PyTree, None]:
+    def update(step: Int[Array, ""], carry: PyTree) -> tuple[PyTree, Float[Array, ""]]:
         parameters, rest, state = carry
-        gradient, rest = jax.grad(loss, has_aux=True)(parameters, rest, step)
+        gradient, (rest, error) = jax.grad(loss, has_aux=True)(parameters, rest, step)
         change, state = optimizer.update(gradient, state, parameters)
-        return (optax.apply_updates(parameters, change), rest, state), None
+        return (optax.apply_updates(parameters, change), rest, state), error
 
     start = (parameters, rest, optimizer.init(parameters))
-    (parameters, rest, _), _ = jax.lax.scan(update, start, jnp.arange(training.steps))
+    (parameters, rest, _), steps = descend(training, data.n_train, update, start)
 
-    trained: Any = nnx.merge(graph, parameters, rest, copy=True)
-    trained.eval()
-    train_output, _ = trained(task.inputs(world, data.drawn))
-    test_output, representations = trained(test.inputs)
-    representations = {**representations, task.output_layer: test_output}
+    def evaluate(inputs: Array) -> tuple[Array, Array]:
+        trained: Any = nnx.merge(graph, parameters, rest, copy=True)
+        trained.eval()
+        output, representations = trained(inputs)
+        return output, {**representations, task.output_layer: output}[layer].reshape(len(inputs), -1)
+
+    block = block_rows(task.input_shape)
+    train_output = in_blocks(
+        lambda start, size: evaluate(inputs_of(start + jnp.arange(size)))[0],
+        n_rows,
+        # A full batch has been through the network in one piece already.
+        n_rows if training.batch_size is None else block,
+        data.n_train,
+    )
+    test_output, representation = evaluate_test(evaluate, test.inputs, probes, block)
     return outcome(
         task,
         train_output=train_output,
@@ -99,8 +117,47 @@ def train_member(
         train_weights=all_weights,
         test_output=test_output,
         test_targets=test.targets,
-        representation=representations[layer][:probes].reshape(probes, -1),
+        representation=representation,
+        steps=steps,
     )
+
+
+def training_inputs(
+    task: Task, world: PyTree[Array], data: MemberData, *, materialize: bool
+) -> Callable[[Any], Float[Array, "rows ..."]]:
+    """The inputs of one member as a function of the rows that are wanted.
+
+    Args:
+      task: what is learned.
+      world: what `task.load` returned.
+      data: of the member.
+      materialize: whether all are made once, instead of those wanted each time. Noise on inputs always is: it is a
+        draw per number, dearer than a step of training.
+    """
+    if task.noise_on_inputs:
+        inputs = task.noisy_inputs(world, data.drawn, data.noise_key, data.level)
+    elif materialize:
+        inputs = task.inputs(world, data.drawn)
+    else:
+        return lambda rows: task.inputs(world, data.drawn[rows])
+    return lambda rows: inputs[rows]
+
+
+def evaluate_test(
+    evaluate: Callable[[Array], tuple[Array, Array]], inputs: Float[Array, "test ..."], probes: int, block: int
+) -> tuple[Float[Array, "test outputs"], Float[Array, "probes units"]]:
+    """The outputs on all held-out rows, and the representation on the first `probes`, in blocks of rows."""
+
+    def rows(start: int | Array, size: int) -> Array:
+        return jax.lax.dynamic_slice_in_dim(inputs, start, size)
+
+    # Only the blocks with probes in them keep the representation, which may be large.
+    head = len(inputs) if len(inputs) <= block else min(-(-probes // block) * block, len(inputs))
+    output, representation = in_blocks(lambda start, size: evaluate(rows(start, size)), head, block)
+    if head < len(inputs):
+        rest = in_blocks(lambda start, size: evaluate(rows(head + start, size))[0], len(inputs) - head, block)
+        output = jnp.concatenate([output, rest])
+    return output, representation[:probes]
 
 
 def outcome(
@@ -112,6 +169,7 @@ def outcome(
     test_output: Array,
     test_targets: Array,
     representation: Float[Array, "probes units"],
+    steps: int | Int[Array, ""],
 ) -> Outcome:
     """The errors of one member, NaN where it diverged.
 
@@ -126,4 +184,6 @@ def outcome(
     def or_nan(value: Array) -> Array:
         return jnp.where(finite, value, jnp.nan)
 
-    return Outcome(or_nan(train_error), or_nan(test_error), finite, or_nan(representation))
+    return Outcome(
+        or_nan(train_error), or_nan(test_error), finite, jnp.asarray(steps, jnp.int32), or_nan(representation)
+    )

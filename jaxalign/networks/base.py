@@ -16,6 +16,8 @@ class Network(Protocol):
     The module that `build` returns is called with inputs (rows, *input_shape) and returns
     `(output, representations)`: the output (rows, n_outputs) and a dict of named representations, each
     (rows, ...). The output is a representation too, under the name that the task gives it ("logits" or "output").
+    A network may also have a method `members_at_once(backend) -> int | None`, the number of members that are fastest
+    batched by vmap on a backend ("cpu", "gpu", "tpu"), None for all.
     """
 
     def build(self, rngs: nnx.Rngs, input_shape: tuple[int, ...], n_outputs: int) -> nnx.Module:
@@ -27,6 +29,11 @@ def n_parameters(network: Network, input_shape: tuple[int, ...], n_outputs: int)
     """The number of trainable parameters (`nnx.Param`) of `network`; nothing is computed or allocated."""
     parameters = nnx.state(_abstract(network, input_shape, n_outputs), nnx.Param)
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(parameters))
+
+
+def normalizes_batches(network: Network, input_shape: tuple[int, ...], n_outputs: int) -> bool:
+    """Whether a row's output in training depends on the other rows, through statistics of the batch."""
+    return bool(jax.tree.leaves(nnx.state(_abstract(network, input_shape, n_outputs), nnx.BatchStat)))
 
 
 def layers(network: Network, input_shape: tuple[int, ...], n_outputs: int) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 from jaxalign import checks
 from jaxalign.alignment.registry import METRICS
 from jaxalign.ensemble import Training, is_solved
-from jaxalign.networks import MLP, LinearNetwork, Network, layers
+from jaxalign.networks import CNN, MLP, LinearNetwork, Network, layers, normalizes_batches
 from jaxalign.tasks import ArraysInfo, ImageTask, LinearTeacher, PowerLaw, Task
 from jaxalign.theory import filters
 
@@ -72,6 +72,7 @@ class SweepConfig:
             checks.boolean(name, getattr(self, name))
         if not isinstance(self.training, Training):
             checks.reject("training", "a Training(...)", self.training)
+        self._check_training()
         checks.integer("probes", self.probes, MIN_PROBES, self.task.n_probes_available)
         self._check_metrics()
         self._check_layers()
@@ -79,6 +80,13 @@ class SweepConfig:
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
+
+    def _check_training(self) -> None:
+        rates = self.training.learning_rate
+        if isinstance(rates, tuple) and len(rates) != self.members:
+            checks.reject("learning_rate", f"one number or {self.members} of them, one per member", rates)
+        if self.training.patience is not None and not self.task.classification and not self.training.tolerance:
+            checks.reject("tolerance", "above 0 for patience in regression", self.training.tolerance)
 
     def _check_metrics(self) -> None:
         if isinstance(self.metrics, str) or not hasattr(self.metrics, "__iter__"):
@@ -98,6 +106,11 @@ class SweepConfig:
                 )
             names = layers(network, self.task.input_shape, self.task.n_outputs)
             checks.choice(f"layer (of {network})", self.layer, (*names, self.task.output_layer))
+            if self.training.batch_size is None and normalizes_batches(
+                network, self.task.input_shape, self.task.n_outputs
+            ):
+                of = f"a number of rows for {network}: a full batch is padded, which would enter the batch statistics"
+                checks.reject("batch_size", of, None)
 
     def _check_descent(self) -> None:
         """Refuses a solved gradient descent that is certain to diverge, before anything compiles.
@@ -146,6 +159,7 @@ _TYPES = {
         ArraysInfo,
         LinearNetwork,
         MLP,
+        CNN,
         filters.MinNorm,
         filters.Ridge,
         filters.GradientFlow,
@@ -160,7 +174,9 @@ def _encode(value: Any) -> Any:
         kind = type(value)
         name = kind.__name__ if _TYPES.get(kind.__name__) is kind else f"{kind.__module__}.{kind.__qualname__}"
         fields = {
-            field.name: _encode(getattr(value, field.name)) for field in dataclasses.fields(value) if field.compare
+            field.name: _encode(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if field.compare and field.metadata.get("stored", True)
         }
         return {"type": name, **fields}
     if isinstance(value, (tuple, list)):

@@ -20,6 +20,7 @@ def empty_arrays(config: SweepConfig) -> dict[str, np.ndarray]:
     pairs = (*shape[1:4], len(config.networks), config.members, len(config.networks), config.members)
     arrays = {name: np.full(shape, np.nan, np.float32) for name in MEMBER_VARIABLES}
     arrays["finite"] = np.zeros(shape, bool)
+    arrays["steps_trained"] = np.zeros(shape, np.int32)
     return arrays | {name: np.full(pairs, np.nan, np.float32) for name in config.metrics}
 
 
@@ -36,6 +37,7 @@ def assemble(config: SweepConfig, arrays: dict[str, np.ndarray], seconds: dict[s
     if config.training.tolerance is not None:
         converged = converged & (arrays["train_error"] <= config.training.tolerance)
     variables["converged"] = (dims, converged)
+    variables["steps_trained"] = (dims, arrays["steps_trained"])
     variables |= {name: (pair_dims, arrays[name]) for name in config.metrics}
 
     names = [str(network) for network in config.networks]

@@ -40,7 +40,7 @@ def run_sweep(
       progress: whether to show a progress bar, in a terminal or in a notebook; it counts networks.
 
     Returns:
-      A Dataset with `train_error`, `test_error`, `converged` and, for classification, `train_accuracy` of dims
+      A Dataset with `train_error`, `test_error`, `converged`, `steps_trained` and, for classification, `train_accuracy` of dims
       (network, replicate, snr or label_noise, n_train, member), and one variable per metric of dims (replicate,
       noise, n_train, network_a, member_a, network_b, member_b): the measure from a to b. A representation is not
       compared with itself: the diagonal is NaN, so that plain means are means over pairs. Members that diverged are
@@ -125,7 +125,7 @@ def _in_threads(function: Any, items: list) -> Iterable[Any]:
             raise
 
 
-def _spec(config: SweepConfig, network: Network) -> GroupSpec:
+def _spec(config: SweepConfig, network: Network, rows: int) -> GroupSpec:
     return GroupSpec(
         network=network,
         task=config.task,
@@ -135,7 +135,7 @@ def _spec(config: SweepConfig, network: Network) -> GroupSpec:
         probes=config.probes if config.metrics else 1,
         shared_inputs=config.shared_inputs,
         shared_batches=config.shared_batches,
-        chunk=choose_chunk(network, config.task),
+        chunk=choose_chunk(network, config.task, rows),
         noise_levels=len(config.noise),
     )
 
@@ -149,6 +149,7 @@ def _draw(config: SweepConfig, replicate: int) -> GroupData:
         noise=config.noise,
         members=config.members,
         rows=rows,
+        n_train=max(config.n_train),
         probes=config.probes,
         shared_inputs=config.shared_inputs,
         shared_init=config.shared_init,
@@ -167,7 +168,7 @@ def _compile(config: SweepConfig, data: GroupData) -> dict[tuple[Network, int], 
 
     def compile_one(shape: tuple[Network, int]) -> tuple[tuple[Network, int], Any]:
         network, rows = shape
-        return shape, compile_group(_spec(config, network), _first_rows(config, data, rows))
+        return shape, compile_group(_spec(config, network, rows), _first_rows(config, data, rows))
 
     return dict(_in_threads(compile_one, sorted(shapes, key=lambda shape: -shape[1])))
 
@@ -190,6 +191,7 @@ def _run_cells(
         outcome: Outcome = programs[network, rows](_first_rows(config, data, rows), jnp.int32(cell.n_train))
         arrays["train_error"][i, cell.replicate, :, at] = np.asarray(outcome.train_error).reshape(grid)
         arrays["test_error"][i, cell.replicate, :, at] = np.asarray(outcome.test_error).reshape(grid)
+        arrays["steps_trained"][i, cell.replicate, :, at] = np.asarray(outcome.steps).reshape(grid)
         arrays["finite"][i, cell.replicate, :, at] = np.asarray(outcome.finite).reshape(grid)
         representations.append(outcome.representation.reshape(*grid, *outcome.representation.shape[1:]))
     seconds.add("train", start)

@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from jaxalign import MLP, ImageTask, LinearNetwork, LinearTeacher, Training
-from jaxalign.ensemble import GroupSpec, compile_group, draw_group, run_group
+from jaxalign.ensemble import GroupSpec, choose_chunk, compile_group, draw_group, run_group
 from jaxalign.ensemble.batch import batch_members
 
 TASK = LinearTeacher(dim=6)
@@ -39,27 +39,61 @@ def run(spec, data, n_train=20):
     return jax.tree.map(np.asarray, compile_group(spec, data)(data, jnp.int32(n_train)))
 
 
-def test_a_member_equals_plain_gradient_descent():
+@dataclasses.dataclass(frozen=True)
+class Normalized:
+    def build(self, rngs, input_shape, n_outputs):
+        class Module(nnx.Module):
+            def __init__(self):
+                self.norm = nnx.BatchNorm(input_shape[0], momentum=0.5, rngs=rngs)
+                self.dense = nnx.Linear(input_shape[0], n_outputs, rngs=rngs)
+
+            def __call__(self, x):
+                hidden = self.norm(x)
+                return self.dense(hidden), {"hidden": hidden}
+
+        return Module()
+
+
+@pytest.mark.parametrize(
+    ("options", "optimizer"),
+    [
+        ({}, optax.sgd(0.05)),
+        (
+            {"clip": 0.3, "weight_decay": 0.1},
+            optax.chain(optax.clip_by_global_norm(0.3), optax.add_decayed_weights(0.1), optax.sgd(0.05)),
+        ),
+    ],
+)
+def test_a_member_equals_plain_gradient_descent(options, optimizer):
     """The whole path against a loop over one network with NumPy's mean over the first n rows."""
     data, n = draw(), 20
-    outcome = run(spec(batch_size=None, steps=25), data, n)
+    outcome = run(spec(batch_size=None, steps=25, **options), data, n)
     for g in (0, 5):
         module = MLP(hidden=4).build(nnx.Rngs(data.init_keys[g]), (6,), 1)
         graph, parameters = nnx.split(module)
-        optimizer = optax.sgd(0.05)
         state = optimizer.init(parameters)
 
         def loss(parameters, g=g, graph=graph):
             output, _ = nnx.merge(graph, parameters)(data.drawn[:n])
             return jnp.mean((output - data.targets[g, :n]) ** 2)
 
+        gradient = jax.jit(jax.grad(loss))
         for _ in range(25):
-            change, state = optimizer.update(jax.grad(loss)(parameters), state, parameters)
+            change, state = optimizer.update(gradient(parameters), state, parameters)
             parameters = optax.apply_updates(parameters, change)
         output, representations = nnx.merge(graph, parameters)(data.test.inputs)
         np.testing.assert_allclose(outcome.train_error[g], loss(parameters), rtol=1e-5)
         np.testing.assert_allclose(outcome.test_error[g], jnp.mean((output - data.test.targets) ** 2), rtol=1e-5)
         np.testing.assert_allclose(outcome.representation[g], representations["hidden"][:10], rtol=1e-4, atol=1e-6)
+
+
+def test_clipping_looks_at_one_member_alone():
+    data = draw()
+    steep = data._replace(targets=data.targets.at[1].multiply(100.0))
+    a, b = (run(spec(batch_size=None, steps=25, clip=0.3, weight_decay=0.1), d) for d in (data, steep))
+    others = [0, 2, 3, 4, 5]
+    np.testing.assert_array_equal(a.representation[others], b.representation[others])
+    assert b.finite.all() and np.abs(a.representation[1] - b.representation[1]).max() > 0.01
 
 
 @pytest.mark.parametrize("shared_inputs", [True, False])
@@ -166,20 +200,6 @@ def test_trained_linear_network_reaches_the_solved_one():
 def test_state_beside_the_parameters_is_kept():
     """Running statistics of a normalization belong to the member, and evaluation uses them."""
 
-    @dataclasses.dataclass(frozen=True)
-    class Normalized:
-        def build(self, rngs, input_shape, n_outputs):
-            class Module(nnx.Module):
-                def __init__(self):
-                    self.norm = nnx.BatchNorm(input_shape[0], momentum=0.5, rngs=rngs)
-                    self.dense = nnx.Linear(input_shape[0], n_outputs, rngs=rngs)
-
-                def __call__(self, x):
-                    hidden = self.norm(x)
-                    return self.dense(hidden), {"hidden": hidden}
-
-            return Module()
-
     data = draw()
     outcome = run(spec(Normalized(), batch_size=None, steps=30), data, n_train=24)
     x = np.asarray(data.drawn)
@@ -194,3 +214,119 @@ def test_run_group_is_pure_and_traceable():
     data = draw()
     shapes = jax.eval_shape(lambda d: run_group(spec(), d, jnp.int32(20)), data)
     assert shapes.representation.shape == (6, 10, 4) and shapes.train_error.shape == (6,)
+
+
+def test_one_program_serves_all_sample_sizes_in_epochs():
+    built = []
+
+    @dataclasses.dataclass(frozen=True)
+    class Counting:
+        def build(self, rngs, input_shape, n_outputs):
+            built.append(1)
+            return MLP(hidden=4).build(rngs, input_shape, n_outputs)
+
+    data, epochs = draw(), spec(Counting(), steps=None, epochs=10)
+    for n_train in (1, 8, 9, 20, 24):
+        outcome = run(epochs, data, n_train)
+        np.testing.assert_array_equal(outcome.steps, 10 * -(-n_train // 8))
+        if n_train == 20:
+            for x, y in zip(outcome, run(spec(), data), strict=True):
+                np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
+    assert len(built) == 1
+
+
+def test_members_that_stop_leave_the_others_as_they_are():
+    """Without noise the linear teacher is learned; at SNR 0.5, with more rows than dimensions, nobody gets there."""
+    patient = spec(LinearNetwork(4, solver=None), steps=None, epochs=200, patience=2, tolerance=1e-2)
+    data = draw(noise=(0.5, 1e6), shared_init=False)
+    outcome = run(patient, data)
+    noisy, learned = slice(0, 3), slice(3, 6)
+    assert (outcome.steps[noisy] == 600).all() and (outcome.steps[learned] < 600).all()
+    assert len(set(outcome.steps[learned].tolist())) > 1 and (outcome.train_error[learned] < 1e-2).all()
+
+    nobody = run(patient, data._replace(targets=data.targets.at[learned].set(data.targets[noisy])))
+    assert (nobody.steps == 600).all()
+    for x, y in zip(outcome, nobody, strict=True):
+        np.testing.assert_array_equal(x[noisy], y[noisy])
+
+    g = 3 + int(np.argmin(outcome.steps[learned]))
+    stopped = run(spec(LinearNetwork(4, solver=None), steps=int(outcome.steps[g])), data)
+    np.testing.assert_allclose(outcome.representation[g], stopped.representation[g], rtol=1e-4, atol=1e-5)
+    alone = run(dataclasses.replace(patient, chunk=1), data)
+    np.testing.assert_array_equal(alone.steps, outcome.steps)
+    np.testing.assert_allclose(alone.representation, outcome.representation, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("shared_batches", [True, False])
+def test_patience_leaves_shared_minibatches_shared(shared_batches):
+    data = draw(shared_batches=shared_batches)
+    patient = spec(batch_size=7, patience=2, shared_batches=shared_batches)
+    program = str(jax.make_jaxpr(lambda d: run_group(patient, d, jnp.int32(20)))(data))
+    assert ("f32[6,7,6]" in program) is not shared_batches
+
+
+def test_learning_rates_of_ones_own():
+    data, rates = draw(), (0.01, 0.05, 0.1)
+    outcome = run(dataclasses.replace(spec(), training=Training("sgd", rates, steps=30, batch_size=8)), data)
+    for m, rate in ((1, 0.05), (2, 0.1)):
+        each = run(dataclasses.replace(spec(), training=Training("sgd", rate, steps=30, batch_size=8)), data)
+        for x, y in zip(outcome, each, strict=True):
+            np.testing.assert_allclose(x[[m, 3 + m]], y[[m, 3 + m]], rtol=1e-5, atol=1e-6)
+
+
+def test_evaluation_in_blocks_equals_evaluation_at_once(monkeypatch):
+    """With running statistics, which a block must not replace by its own."""
+    data = draw()
+
+    def evaluated():
+        return jax.jit(lambda d, n: run_group(spec(Normalized()), d, n))(data, jnp.int32(20))
+
+    whole = evaluated()
+    monkeypatch.setattr("jaxalign.ensemble.blocks._BLOCK_VALUES", 7 * 6)
+    for x, y in zip(whole, evaluated(), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
+
+
+@dataclasses.dataclass(frozen=True)
+class NoisyInputs(LinearTeacher):
+    noise_on_inputs = True
+
+    def noisy_inputs(self, world, drawn, key, level):
+        return drawn + jax.random.normal(key, drawn.shape) / level
+
+
+@pytest.mark.parametrize("batch_size", [8, None])
+def test_noise_on_inputs_is_learned(batch_size):
+    """As if the noisy inputs of each member had been drawn for it."""
+    data, task = draw(), NoisyInputs(dim=6)
+    noisy = run(spec(task=task, batch_size=batch_size, chunk=3), data)
+    drawn = jax.vmap(task.noisy_inputs, in_axes=(None, None, 0, 0))(None, data.drawn, data.noise_keys, data.levels)
+    own = run(spec(batch_size=batch_size, shared_inputs=False), data._replace(drawn=drawn))
+    for x, y in zip(noisy, own, strict=True):
+        np.testing.assert_allclose(x, y, rtol=2e-4, atol=1e-5)
+    assert (np.abs(noisy.train_error - run(spec(batch_size=batch_size), data).train_error) > 1e-3).all()
+
+
+def test_noise_keys_are_the_members_at_every_level():
+    keys = jax.random.key_data(draw().noise_keys).reshape(2, 3, -1)
+    np.testing.assert_array_equal(keys[0], keys[1])
+    assert len(np.unique(keys[0], axis=0)) == 3
+
+
+def test_choose_chunk(monkeypatch):
+    @dataclasses.dataclass(frozen=True)
+    class Knowing(MLP):
+        def members_at_once(self, backend):
+            return {"cpu": 3, "gpu": 16}.get(backend)
+
+    def chunk(network, task=TASK, rows=24, backend="cpu"):
+        monkeypatch.setattr(jax, "default_backend", lambda: backend)
+        return choose_chunk(network, task, rows)
+
+    large = MLP(hidden=10_000)
+    assert (chunk(MLP(4)), chunk(large), chunk(large, backend="gpu")) == (None, 1, None)
+    assert [chunk(Knowing(10_000), backend=backend) for backend in ("cpu", "gpu", "tpu")] == [3, 16, None]
+    assert chunk(LinearNetwork(20_000)) is None, "it is solved"
+    noisy = NoisyInputs(dim=256)
+    assert chunk(MLP(4), noisy, 2**18) == 4 and chunk(Knowing(4), noisy, 2**18) == 3
+    assert chunk(MLP(4), noisy, 2**21) == 1 and chunk(large, noisy, 2**18) == 1
