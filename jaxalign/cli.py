@@ -23,7 +23,7 @@ from jaxalign.sweep.config import SweepConfig
 from jaxalign.sweep.presets import LAPTOP
 from jaxalign.sweep.result import noise_dimension
 from jaxalign.sweep.store import write_store
-from jaxalign.sweep.threshold import weakest_alignment, within_networks
+from jaxalign.sweep.threshold import is_noisy, weakest_alignment, within_networks
 from jaxalign.tasks import ImageTask
 
 _PRESETS = "\n".join(f"  {name}: {entry.about} ({', '.join(entry.scales)})" for name, entry in presets.entries.items())
@@ -262,7 +262,7 @@ def _findings(summary: xr.Dataset, network: str, metric: str | None) -> list[str
             lines[-1] += f", {weakest / n:.2f} of the threshold" if n > 0 else ""
     if metric:
         own = within_networks(summary, metric)[summary["network"].values == network]
-        cells = np.isfinite(own) & np.isfinite(of_network["test_error"].values)
+        cells = (np.isfinite(own) & np.isfinite(of_network["test_error"].values))[:, is_noisy(summary)]
         rho = of_network[f"{metric}_error_spearman"].item()
         lines.append(f"Spearman correlation of {metric} with the test error over {cells.sum()} cells: {rho:.2f}")
     return lines

@@ -35,7 +35,8 @@ def plot_sweep(
 
     Points are means, with one standard error as `summarize` gives it. A vertical line in the colour of a noise level
     marks its interpolation threshold, where the training error leaves zero, and a band one standard error to either
-    side, as far as there are sample sizes. Several networks differ by marker and line.
+    side, as far as there are sample sizes. Several networks differ by marker and line. A noise level at which all
+    members are identical, as without noise, is named in the legend instead of drawn as a line far below the others.
     With a theory the points are not joined, and lines are the theory. An infinite error leaves a gap in them.
 
     Args:
@@ -65,12 +66,17 @@ def plot_sweep(
         error = summary.sel(network=network)
         same = summary[[metric, f"{metric}_stderr"]].sel(network_a=network, network_b=network)
         unit = _unit(dataset, i, x)
+        identical = _identical_levels(same, metric, noise, dataset.attrs.get("probes"))
         for level, color in zip(summary[noise].values, colors, strict=True):
             label = f"{_NOISE_LABELS[noise]} {level:g}"
             if summary.sizes["network"] > 1:
                 label = f"{network}, {label}"
             style = {"color": color, "marker": _MARKERS[i % 5], "linestyle": _LINES[i % 4], "label": label}
-            for axes, source, name in ((left, error, "test_error"), (right, same, metric)):
+            drawn = [(left, error, "test_error"), (right, same, metric)]
+            if lines is None and level in identical:
+                style["label"] += ": identical members"
+                drawn.pop()
+            for axes, source, name in drawn:
                 curve = None if lines is None else _curve(lines, name, {noise: level}, network)
                 _draw_curve(axes, source.sel({noise: level}), name, unit, style, curve)
             for axes in (left, right):
@@ -205,6 +211,16 @@ def _draw_curve(
     if theory is not None:
         finite = np.where(np.isfinite(theory.values), theory.values, np.nan)
         axes.plot(theory["n_train"].values / unit, finite, color=style["color"], linestyle=style["linestyle"])
+
+
+def _identical_levels(summary: xr.Dataset, metric: str, noise: str, probes: int | None) -> list:
+    """The noise levels at which a measure has the value of identical representations throughout, if others have not."""
+    if probes is None:
+        return []
+    identical = METRICS[metric].identical(probes)
+    values = summary[metric].transpose(noise, "n_train").values
+    constant = np.isclose(values, identical, atol=1e-3).all(1)
+    return [] if constant.all() else summary[noise].values[constant].tolist()
 
 
 def _theory_lines(dataset: xr.Dataset, theory: Any, metric: str) -> xr.Dataset | None:

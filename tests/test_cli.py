@@ -78,12 +78,12 @@ def test_the_table_says_what_a_sweep_shows():
         "no interpolation threshold (label_noise 0)",
         f"interpolation threshold n = {20 * 2**0.5:.0f} ± {stderr:.0f} (label_noise 0.2); "
         f"weakest cce at n = 40, {40 / (20 * 2**0.5):.2f} of the threshold",
-        f"Spearman correlation of cce with the test error over 8 cells: {narrow:.2f}",
+        f"Spearman correlation of cce with the test error over 4 cells: {narrow:.2f}",
     ]
     assert lines[at[1] + 9 :] == [
         "no interpolation threshold (label_noise 0); weakest cce at n = 80, an end of the sweep",
         "no interpolation threshold (label_noise 0.2)",
-        f"Spearman correlation of cce with the test error over 8 cells: {wide:.2f}",
+        f"Spearman correlation of cce with the test error over 4 cells: {wide:.2f}",
     ]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from jaxalign import checks
 from jaxalign.ensemble.training import Training
-from jaxalign.networks import MLP
+from jaxalign.networks import CNN, MLP
 from jaxalign.sweep.config import SweepConfig
 from jaxalign.tasks import ImageTask
 
@@ -32,11 +32,10 @@ def _figure4_laptop() -> SweepConfig:
         task=ImageTask("mnist"),
         networks=(MLP(hidden=16),),
         noise=(0.0, 0.1, 0.2, 0.4, 0.6),
-        n_train=(100, 160, 250, 400, 630, 1000, 1600, 2500, 4000, 6300, 10000, 16000),
+        n_train=(100, 200, 400, 700, 1000, 1500, 2200, 3200, 4700, 7000, 11_000, 20_000),
         members=10,
         training=Training(optimizer="adam", learning_rate=1e-3, steps=6000, batch_size=128),
-        probes=1000,
-        layer="hidden",
+        layer="penultimate",
     )
 
 
@@ -46,8 +45,33 @@ def _figure4_paper() -> SweepConfig:
         _figure4_laptop(),
         # Wider networks would fit the noise on all 60,000 images, and alignment could not recover within the data set.
         networks=(MLP(hidden=64),),
-        n_train=(100, 250, 630, 1000, 1600, 2500, 4000, 6300, 10000, 16000, 25000, 40000, 60000),
+        n_train=(100, 250, 630, 1000, 1600, 2500, 4000, 6300, 10_000, 16_000, 25_000, 40_000, 60_000),
         training=Training(optimizer="adam", learning_rate=1e-3, steps=50_000, batch_size=128),
+    )
+
+
+@functools.cache
+def _figure5_laptop() -> SweepConfig:
+    return SweepConfig(
+        task=ImageTask("cifar10"),
+        networks=(CNN(width=4),),
+        noise=(0.2, 0.4, 0.6),
+        n_train=(60, 125, 250, 500, 1000, 2000, 4000, 8000),
+        members=6,
+        training=Training(optimizer="adam", learning_rate=3e-3, schedule="cosine", steps=2000, batch_size=64),
+        layer="penultimate",
+    )
+
+
+@functools.cache
+def _figure5_paper() -> SweepConfig:
+    return dataclasses.replace(
+        _figure5_laptop(),
+        networks=(CNN(width=16),),
+        noise=(0.0, 0.1, 0.2, 0.4, 0.6),
+        n_train=(250, 500, 1000, 2000, 4000, 8000, 12_000, 16_000, 22_000, 30_000, 40_000, 50_000),
+        members=10,
+        training=Training.gu2024(epochs=1000),
     )
 
 
@@ -108,6 +132,11 @@ presets = Presets(
         "figure4": Preset(
             "MLP on MNIST, label noise",
             {LAPTOP: _figure4_laptop, PAPER: _figure4_paper},
+            x="n_parameters",
+        ),
+        "figure5": Preset(
+            "CNN on CIFAR-10, label noise",
+            {LAPTOP: _figure5_laptop, PAPER: _figure5_paper},
             x="n_parameters",
         ),
     }

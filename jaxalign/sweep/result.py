@@ -18,7 +18,7 @@ def empty_arrays(config: SweepConfig) -> dict[str, np.ndarray]:
     """One NaN array for each result, in the axis order of the Dataset; `finite` is False throughout."""
     shape = (len(config.networks), config.replicates, len(config.noise), len(config.n_train), config.members)
     pairs = (*shape[1:4], len(config.networks), config.members, len(config.networks), config.members)
-    arrays = {name: np.full(shape, np.nan, np.float32) for name in MEMBER_VARIABLES}
+    arrays: dict[str, np.ndarray] = {name: np.full(shape, np.nan, np.float32) for name in MEMBER_VARIABLES}
     arrays["finite"] = np.zeros(shape, bool)
     arrays["steps_trained"] = np.zeros(shape, np.int32)
     return arrays | {name: np.full(pairs, np.nan, np.float32) for name in config.metrics}

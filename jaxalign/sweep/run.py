@@ -40,12 +40,13 @@ def run_sweep(
       progress: whether to show a progress bar, in a terminal or in a notebook; it counts networks.
 
     Returns:
-      A Dataset with `train_error`, `test_error`, `converged`, `steps_trained` and, for classification, `train_accuracy` of dims
-      (network, replicate, snr or label_noise, n_train, member), and one variable per metric of dims (replicate,
-      noise, n_train, network_a, member_a, network_b, member_b): the measure from a to b. A representation is not
-      compared with itself: the diagonal is NaN, so that plain means are means over pairs. Members that diverged are
-      NaN, with `converged` False. Attributes hold the configuration as JSON, versions, the device, and seconds per
-      phase (`seconds_train` and `seconds_align` summed over the threads that work at the same time).
+      A Dataset with `train_error`, `test_error`, `converged`, `steps_trained` (0 of solved networks) and, for
+      classification, `train_accuracy` of dims (network, replicate, snr or label_noise, n_train, member), and one
+      variable per metric of dims (replicate, noise, n_train, network_a, member_a, network_b, member_b): the measure
+      from a to b. A representation is not compared with itself: the diagonal is NaN, so that plain means are means
+      over pairs. Members that diverged are NaN, with `converged` False. Attributes hold the configuration as JSON,
+      versions, the device, and seconds per phase (`seconds_train` and `seconds_align` summed over the threads that
+      work at the same time).
 
     Raises:
       ValueError: if an argument is not allowed, or if the store holds another configuration.

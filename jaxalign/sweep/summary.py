@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from jaxalign.alignment.registry import METRICS
 from jaxalign.alignment.uncertainty import Estimate, Null, mean_of_pairs, mean_of_samples, nanmean
 from jaxalign.sweep.result import MEMBER_VARIABLES, noise_dimension
-from jaxalign.sweep.threshold import interpolation_threshold, within_networks
+from jaxalign.sweep.threshold import interpolation_threshold, is_noisy, within_networks
 
 
 def summarize(dataset: xr.Dataset) -> xr.Dataset:
@@ -29,9 +29,10 @@ def summarize(dataset: xr.Dataset) -> xr.Dataset:
       two networks are of different members too; `n_diverged`; and `interpolation_threshold` with its standard error. A
       standard error is NaN where there is nothing to estimate it from.
       For each measure also NAME_error_spearman of dims (network): Spearman's rank correlation over all cells (noise,
-      n_train) between the mean of the measure as it stands, over pairs of that network, and the mean test error.
-      Of a measure that is lower for more aligned networks, such as `cce`, it is 1 if the more aligned networks always
-      have the lower error; of one that is higher for them it is then -1. NaN of fewer than three cells.
+      n_train) with noise, without which members may be identical, between the mean of the measure as it stands, over
+      pairs of that network, and the mean test error. Of a measure that is lower for more aligned networks, such as
+      `cce`, it is 1 if the more aligned networks always have the lower error; of one that is higher for them it is then
+      -1. NaN of fewer than three cells.
       Of an alignment, a Dataset with NAME and NAME_stderr for each measure, scalars over pairs of different networks,
       and where there is a null NAME_null_mean, NAME_null_std, NAME_z and NAME_p of that mean.
 
@@ -59,8 +60,10 @@ def summarize(dataset: xr.Dataset) -> xr.Dataset:
     }
     summary = xr.Dataset(out, kept, dataset.attrs).assign(interpolation_threshold(dataset).data_vars)
     for name in [name for name in METRICS if name in dataset]:
+        noisy = is_noisy(dataset)
         cells = zip(within_networks(summary, name), summary["test_error"].values, strict=True)
-        summary[f"{name}_error_spearman"] = ("network", [_rank_correlation(*cell) for cell in cells])
+        correlations = [_rank_correlation(measure[noisy], error[noisy]) for measure, error in cells]
+        summary[f"{name}_error_spearman"] = ("network", correlations)
     return summary
 
 

@@ -51,7 +51,7 @@ def interpolation_threshold(dataset: xr.Dataset, fraction: float = 0.1) -> xr.Da
     ordered = dataset.sortby("n_train")
     log_n = np.log(ordered["n_train"].values)
     errors = ordered["train_error"].transpose("network", noise, "replicate", "member", "n_train")
-    limits = _limits(dataset, noise, fraction)
+    limits = _limits(dataset, fraction)
     found = np.full((2, *errors.shape[:2]), np.nan)
     for at in np.ndindex(*errors.shape[:2]):
         found[:, *at] = _threshold(log_n, errors.values[at].astype(np.float64), float(limits[at[1]]))
@@ -92,12 +92,18 @@ def within_networks(summary: xr.Dataset, metric: str) -> np.ndarray:
     return np.stack([same[i] for i, same in enumerate(summary[metric].transpose(*order).values)])
 
 
-def _limits(dataset: xr.Dataset, noise: str, fraction: float) -> np.ndarray:
+def is_noisy(dataset: xr.Dataset) -> np.ndarray:
+    """Of each noise level of a sweep, or of its summary, whether there is any noise."""
+    noise = noise_dimension(dataset)
+    levels = dataset[noise].values
+    return np.isfinite(levels) if noise == "snr" else levels > 0
+
+
+def _limits(dataset: xr.Dataset, fraction: float) -> np.ndarray:
     """The training error to be crossed at each noise level, NaN where there is no noise to fit."""
-    levels, clean = dataset[noise].values, dataset["clean_train_error"].values
-    noisy = np.isfinite(levels) if noise == "snr" else levels > 0
+    clean = dataset["clean_train_error"].values
     of_clean_targets = _INPUT_NOISE_ERROR if "train_accuracy" in dataset else np.nan
-    return np.where(noisy, np.where(clean > 0, fraction * clean, of_clean_targets), np.nan)
+    return np.where(is_noisy(dataset), np.where(clean > 0, fraction * clean, of_clean_targets), np.nan)
 
 
 def _threshold(log_n: np.ndarray, errors: np.ndarray, limit: float) -> tuple[float, float]:
