@@ -12,6 +12,7 @@ from jaxalign.networks.convolution import check_lowering, for_rows, from_lanes, 
 from jaxalign.networks.dense import Dense, Output
 from jaxalign.networks.stages import (
     EPSILON,
+    Statistics,
     normalized_stage_in_lanes,
     normalized_stage_on_images,
     stage_in_lanes,
@@ -60,10 +61,12 @@ class Stage(nnx.Module):
             return stage_on_images(x, kernel, bias, self.window, lowering)
         scale, offset = self.scale[...], self.offset[...]
         # The bias drops out of what is standardized, and moves only the running mean.
+        normalized: tuple[Array, Statistics]
         if in_lanes:
-            active, (mean, variance) = normalized_stage_in_lanes(x, kernel, scale, offset, self.window)
+            normalized = normalized_stage_in_lanes(x, kernel, scale, offset, self.window)
         else:
-            active, (mean, variance) = normalized_stage_on_images(x, kernel, scale, offset, self.window, lowering)
+            normalized = normalized_stage_on_images(x, kernel, scale, offset, self.window, lowering)
+        active, (mean, variance) = normalized
         count = x.size // kernel.shape[2]
         unbiased = variance * (count / max(count - 1, 1))
         for running, batch in ((self.mean, mean + bias), (self.variance, unbiased)):

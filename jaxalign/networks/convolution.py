@@ -44,10 +44,10 @@ def convolve(images: Images, kernel: Kernel, lowering: str | None = None) -> Ima
       ValueError: if the lowering is unknown, or a shape is none of the above.
     """
     name = check_lowering(lowering)
-    size, channels = kernel.shape[0], images.shape[-1]
     if images.ndim != 4:
         checks.reject("images", "of shape (rows, height, width, channels)", images.shape)
-    if kernel.ndim != 4 or kernel.shape[1] != size or size % 2 == 0 or kernel.shape[2] != channels:
+    size, channels = kernel.shape[:1], images.shape[-1]
+    if kernel.ndim != 4 or kernel.shape[:3] != (*size, *size, channels) or size[0] % 2 == 0:
         checks.reject("kernel", f"of shape (size, size, {channels}, outputs) with an odd size", kernel.shape)
     return LOWERINGS[for_rows(name, len(images))](images, kernel)
 
@@ -187,7 +187,8 @@ def _add_columns(columns: Float[Array, "patch positions"], shape: tuple[int, ...
 def _overlap(offset: int, length: int, size: int) -> tuple[slice, int]:
     """Where an image shifted by a kernel offset lies inside itself, and at which position that part lands."""
     shift = offset - size // 2
-    start, stop = max(0, shift), min(length, length + shift)
+    # A shift beyond the image leaves nothing of it: the slice is then empty.
+    start, stop = min(max(0, shift), length), min(length, length + shift)
     return slice(start, max(start, stop)), max(0, -shift)
 
 

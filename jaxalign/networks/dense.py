@@ -129,14 +129,14 @@ class MLP:
     activation: str = "relu"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.hidden, (tuple, list)):
-            checks.integer("hidden", self.hidden)
-        elif not self.hidden:
-            checks.reject("hidden", "a positive integer or a tuple of them", self.hidden)
-        else:
-            widths = tuple(checks.integer(f"hidden[{i}]", units) for i, units in enumerate(self.hidden))
+        if isinstance(self.hidden, (tuple, list)):
+            widths = [checks.integer(f"hidden[{i}]", units) for i, units in enumerate(self.hidden)]
+            if not widths:
+                checks.reject("hidden", "a positive integer or a tuple of them", self.hidden)
             # One network has one name, whether its only hidden layer came in a tuple or not.
-            object.__setattr__(self, "hidden", widths if len(widths) > 1 else widths[0])
+            object.__setattr__(self, "hidden", tuple(widths) if len(widths) > 1 else widths[0])
+        else:
+            checks.integer("hidden", self.hidden)
         checks.choice("activation", self.activation, ACTIVATIONS)
 
     def build(self, rngs: nnx.Rngs, input_shape: tuple[int, ...], n_outputs: int) -> Perceptron:

@@ -151,7 +151,7 @@ def _normalized_forward(
 ) -> tuple[tuple[Blocks, Statistics], tuple]:
     z = lax.map(lambda block: convolve_block(kernel, block), blocks)
     mean = z.mean((0, 2, 3, 4))
-    variance = jnp.square(z - _per_channel(mean)).mean((0, 2, 3, 4))
+    variance = jnp.square(z - _per_channel(mean)[None]).mean((0, 2, 3, 4))
     inverse_std = lax.rsqrt(variance + EPSILON)
     # The maximum of scale * standardized + offset is where standardized is largest, or smallest for a negative scale.
     sign = jnp.where(scale < 0, -1.0, 1.0)
@@ -161,8 +161,8 @@ def _normalized_forward(
         return _pool((z - _per_channel(mean)) * _per_channel(factor), window)
 
     largest, first = lax.map(one, z)
-    standardized = largest * _per_channel(sign)
-    active = jax.nn.relu(standardized * _per_channel(scale) + _per_channel(offset))
+    standardized = largest * _per_channel(sign)[None]
+    active = jax.nn.relu(standardized * _per_channel(scale)[None] + _per_channel(offset)[None])
     saved = (blocks, kernel, scale, z, mean, inverse_std, active, standardized, first)
     return (active, Statistics(mean, variance)), saved
 

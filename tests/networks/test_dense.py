@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy
 from flax import nnx
 
 from jaxalign.networks import MLP, LinearNetwork, Network, layers, n_parameters
@@ -14,6 +15,10 @@ ACTIVATIONS = {
     LinearNetwork(7): lambda h: h,
     MLP(7): lambda h: np.maximum(h, 0),
     MLP(7, "tanh"): np.tanh,
+    MLP(7, "gelu"): lambda h: h * scipy.stats.norm.cdf(h),
+    MLP(7, "erf"): scipy.special.erf,
+    MLP(7, "linear"): lambda h: h,
+    MLP((5, 3)): lambda h: np.maximum(h, 0),
 }
 SIGMAS = 4.5
 
@@ -52,8 +57,9 @@ class OwnModule(nnx.Module):
 @pytest.mark.parametrize("c", [1, 10])
 def test_n_parameters(hidden, input_shape, d, c):
     assert n_parameters(LinearNetwork(hidden), input_shape, c) == hidden * (d + c)
-    for activation in ("relu", "tanh"):
+    for activation in ("relu", "linear"):
         assert n_parameters(MLP(hidden, activation), input_shape, c) == hidden * (d + 1) + c * (hidden + 1)
+    assert n_parameters(MLP((hidden, 3)), input_shape, c) == hidden * (d + 1) + 3 * (hidden + 1) + c * 4
 
 
 def test_n_parameters_allocates_nothing_and_counts_only_what_is_trained():
@@ -64,25 +70,30 @@ def test_n_parameters_allocates_nothing_and_counts_only_what_is_trained():
 @pytest.mark.parametrize("network", ACTIVATIONS, ids=str)
 @pytest.mark.parametrize("input_shape", [(24,), (4, 3, 2)])
 def test_forward_is_that_of_numpy(network, input_shape):
-    module = network.build(nnx.Rngs(0), input_shape, 3)
+    graph, parameters = nnx.split(nnx.eval_shape(lambda: network.build(nnx.Rngs(0), input_shape, 3)))
     rng = np.random.default_rng(0)
-    parameters = nnx.state(module, nnx.Param)
     # Random in all parameters, so that the biases (zero at first) are seen to be used.
-    nnx.update(module, jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), parameters))
+    parameters = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), parameters)
     x = rng.normal(size=(11, *input_shape)).astype(np.float32)
     with jax.default_matmul_precision("highest"):
-        returned = module(jnp.asarray(x))
+        returned = jax.jit(lambda parameters, x: nnx.merge(graph, parameters)(x))(parameters, x)
 
-    def affine(layer, features):
-        mapped = features @ np.asarray(layer.kernel[...], np.float64).T
-        return mapped if layer.bias is None else mapped + np.asarray(layer.bias[...], np.float64)[:, 0]
+    features, expected = x.reshape(11, -1).astype(np.float64), []
+    *hidden_layers, readout = (layer for _, layer in sorted(nnx.to_pure_dict(parameters)["layers"].items()))
+    for layer in hidden_layers:
+        mapped = features @ layer["kernel"].T + layer.get("bias", np.zeros((1, 1)))[:, 0]
+        features = ACTIVATIONS[network](mapped)
+        expected.append(features)
+    output = features @ readout["kernel"].T + readout.get("bias", np.zeros((1, 1)))[:, 0]
 
-    hidden = ACTIVATIONS[network](affine(module.layers[0], x.reshape(11, -1).astype(np.float64)))
-    assert isinstance(returned, tuple) and list(returned[1]) == ["hidden"]
-    output, representations = returned
-    assert (output.shape, representations["hidden"].shape) == ((11, 3), (11, 7))
-    np.testing.assert_allclose(representations["hidden"], hidden, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(output, affine(module.layers[1], hidden), rtol=1e-5, atol=1e-4)
+    assert isinstance(returned, tuple)
+    names = ["hidden"] if len(expected) == 1 else ["hidden_1", "hidden_2"]
+    assert set(returned[1]) == {*names, "penultimate"}
+    for name, representation in zip((*names, "penultimate"), (*expected, expected[-1]), strict=True):
+        np.testing.assert_allclose(returned[1][name], representation, rtol=1e-5, atol=1e-5)
+        assert returned[1][name].shape == representation.shape
+    assert returned[0].shape == (11, 3)
+    np.testing.assert_allclose(returned[0], output, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("network", [LinearNetwork(400), MLP(400)], ids=str)
@@ -110,7 +121,14 @@ def test_initialization_belongs_to_its_key_and_layers_differ():
 
 
 @pytest.mark.parametrize(
-    "network, names", [(LinearNetwork(4), ("hidden",)), (MLP(4), ("hidden",)), (Own(), ("low", "high"))], ids=str
+    "network, names",
+    [
+        (LinearNetwork(4), ("hidden", "penultimate")),
+        (MLP(4), ("hidden", "penultimate")),
+        (MLP((5, 4, 3)), ("hidden_1", "hidden_2", "hidden_3", "penultimate")),
+        (Own(), ("low", "high")),
+    ],
+    ids=str,
 )
 def test_layers_are_the_names_of_the_representations(network, names):
     found = layers(network, (5,), 3)
@@ -144,6 +162,8 @@ def test_anything_that_builds_is_a_network():
 def test_networks_are_values():
     assert MLP(3) == MLP(3, "relu") != MLP(3, "tanh")
     assert hash(MLP(3)) == hash(MLP(3, "relu"))
+    assert MLP((3,)) == MLP([3]) == MLP(3) and repr(MLP((3,))) == repr(MLP(3))
+    assert MLP([3, 2]) == MLP((3, 2)) != MLP((2, 3)) and hash(MLP([3, 2])) == hash(MLP((3, 2)))
     assert LinearNetwork(3) == LinearNetwork(3, MinNorm()) != LinearNetwork(3, Ridge(0.1))
     assert LinearNetwork(3, None).solver is None
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -159,10 +179,25 @@ def test_hidden_must_be_a_positive_integer(kind, hidden):
 
 
 @pytest.mark.parametrize(
-    "activation, hint", [("rleu", " (did you mean 'relu'?)"), ("tahn", " (did you mean 'tanh'?)"), (None, ""), (3, "")]
+    "hidden, message",
+    [
+        ((), "hidden must be a positive integer or a tuple of them, got ()"),
+        ((4, 0), "hidden[1] must be an integer of at least 1, got 0"),
+        ((2.0,), "hidden[0] must be an integer of at least 1, got 2.0"),
+        ("x", "hidden must be an integer of at least 1, got 'x'"),
+    ],
+)
+def test_hidden_layers_must_be_positive_integers(hidden, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        MLP(hidden)
+
+
+@pytest.mark.parametrize(
+    "activation, hint",
+    [("rleu", " (did you mean 'relu' or 'gelu'?)"), ("tahn", " (did you mean 'tanh'?)"), (None, ""), (3, "")],
 )
 def test_an_unknown_activation_is_refused(activation, hint):
-    message = f"activation must be one of relu, tanh; got {activation!r}{hint}"
+    message = f"activation must be one of erf, gelu, linear, relu, tanh; got {activation!r}{hint}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         MLP(4, activation)
 
