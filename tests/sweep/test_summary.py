@@ -121,7 +121,8 @@ def test_alignment_is_correlated_with_the_error_over_all_cells_with_noise():
         for name in ("cce", "linear_cka"):
             measured = summary[f"{name}_error_spearman"]
             assert measured.dims == ("network",)
-            np.testing.assert_allclose(measured[i], spearman(summary[name].values[i, i][noisy].ravel(), errors), rtol=1e-10)
+            values = summary[name].values[i, i][noisy].ravel()
+            np.testing.assert_allclose(measured[i], spearman(values, errors), rtol=1e-10)
 
 
 def test_the_sign_of_the_correlation_is_that_of_the_values():
