@@ -12,10 +12,8 @@ NumPy loop (distances and neighbours of each representation are computed once, a
 """
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -25,12 +23,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import common
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-import jaxalign
 from jaxalign.alignment import all_pairs, pairs
 from jaxalign.alignment.plan import plan_family
 
@@ -55,20 +53,17 @@ print(json.dumps({"seconds": min(seconds) / 2, "values": [float(v) for v in valu
 
 def main() -> None:
     options = parse()
-    print(f"jaxalign {jaxalign.__version__}, jax {jax.__version__}, numpy {np.__version__}")
-    print(jax.devices()[0].device_kind)
-    print(f"{platform.machine()}, {os.cpu_count()} cores, {datetime.date.today()}")
+    header = common.environment("numpy")
+    common.print_header(header)
     rates = machine_rates()
-    print(f"limits: {rates['gflops']:.0f} GFLOP/s float32 products, {rates['compares']:.2g} compare-and-count/s\n")
+    print(f"limits     {rates['gflops']:.0f} GFLOP/s float32 products, {rates['compares']:.2g} compare-and-count/s\n")
     rows = []
     for size in options.sizes:
         rows.append(measure(size, rates, options))
         print(json.dumps(rows[-1], indent=1), flush=True)
     print("\n" + table(rows))
     if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        about = {"date": str(datetime.date.today()), "cores": os.cpu_count(), "jax": jax.__version__, "limits": rates}
-        options.out.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+        common.save(options.out, {**header, "limits": rates}, rows)
 
 
 def parse() -> argparse.Namespace:
@@ -91,9 +86,9 @@ def measure(size: tuple[int, int, int], rates: dict, options: argparse.Namespace
     first = time.perf_counter() - start
     grown = peak_memory() - grown
     # The one measure that all three have is compared for equality, the one of the paper for speed.
-    cce = timed(lambda: all_pairs(points, ("cce",)), options.repeats)
+    cce = common.timed(lambda: all_pairs(points, ("cce",)), options.repeats)
     imbalance = all_pairs(points, ("information_imbalance",))["information_imbalance"]
-    ours = timed(lambda: all_pairs(points, ("information_imbalance",)), options.repeats)
+    ours = common.timed(lambda: all_pairs(points, ("information_imbalance",)), options.repeats)
     (family,) = pairs.families_of(("cce",), None, n)
     plan = plan_family(family, k, n, d, 0, 10**12)
     numpy_seconds, numpy_difference = numpy_loop(points, imbalance)
@@ -120,17 +115,6 @@ def measure(size: tuple[int, int, int], rates: dict, options: argparse.Namespace
         difference = max(abs(peer["values"][0] - imbalance[0, 1]), abs(peer["values"][1] - imbalance[1, 0]))
         row |= {"dadapy_seconds": seconds, "dadapy_ratio": seconds / cce, "dadapy_difference": float(difference)}
     return row
-
-
-def timed(function, repeats: int) -> float:
-    """The median of the repeats."""
-    function()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
 
 
 def numpy_loop(points: np.ndarray, imbalance: np.ndarray, sampled: int = 3) -> tuple[float, float]:
@@ -172,11 +156,6 @@ def dadapy(interpreter: str, two: np.ndarray, repeats: int) -> dict:
 
 def machine_rates() -> dict[str, float]:
     """What the machine does at best, with all cores: float32 products, and comparisons counted in the cache."""
-    size = 4096
-    x = jnp.ones((size, size))
-    product = jax.jit(lambda x: x @ x)
-    gflops = 2 * size**3 / 1e9 / timed(lambda: product(x).block_until_ready(), 5)
-
     rows, loops = 4096, 20000
     thresholds, distances = jnp.linspace(0, 1, rows), jnp.linspace(0, 1, 16 * rows).reshape(16, rows)
 
@@ -195,8 +174,8 @@ def machine_rates() -> dict[str, float]:
         def all_cores() -> None:
             list(threads.map(lambda _: count(distances, thresholds).block_until_ready(), range(cores)))
 
-        seconds = timed(all_cores, 3)
-    return {"gflops": gflops, "compares": cores * loops * 16 * rows / seconds}
+        seconds = common.timed(all_cores, 3)
+    return {"gflops": common.product_gflops(), "compares": cores * loops * 16 * rows / seconds}
 
 
 def peak_memory() -> int:
@@ -217,9 +196,7 @@ def table(rows: list[dict]) -> str:
         "DADApy / ours": lambda r: f"{r['dadapy_ratio']:.0f}" if "dadapy_ratio" in r else "",
         "largest difference of II": lambda r: f"{max(r['numpy_difference'], r.get('dadapy_difference', 0)):.1e}",
     }
-    lines = ["| " + " | ".join(columns) + " |", "| " + " | ".join("---" for _ in columns) + " |"]
-    lines += ["| " + " | ".join(cell(row) for cell in columns.values()) + " |" for row in rows]
-    return "\n".join(lines)
+    return common.table(columns, rows)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ Quality: the solutions and the test errors of that subset against those of lstsq
 """
 
 import argparse
-import os
 import time
 
+import common
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,8 +45,7 @@ def main() -> None:
         metrics=(),
     )
     networks = len(config.noise) * len(config.n_train) * config.members * config.replicates
-    print(f"device     {jax.devices()[0].device_kind} ({jax.default_backend()}), {os.cpu_count()} CPU cores")
-    print(f"versions   jaxalign {jaxalign.__version__}, jax {jax.__version__}, numpy {np.__version__}")
+    common.print_header(common.environment("numpy"))
     print(
         f"grid       dim {arguments.dim}, {len(config.noise)} SNR x {len(config.n_train)} sample sizes "
         f"({config.n_train[0]} to {config.n_train[-1]}) x {config.members} members x {config.replicates} replicates "

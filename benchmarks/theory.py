@@ -18,10 +18,10 @@ where the theory is 0 and infinity.
 import argparse
 import dataclasses
 import json
-import os
 import time
 from pathlib import Path
 
+import common
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,14 +61,12 @@ def main() -> None:
     dim = 200 if arguments.quick else arguments.dim
 
     header = {
-        "device": f"{jax.devices()[0].device_kind} ({jax.default_backend()}), {os.cpu_count()} CPU cores",
-        "versions": f"jaxalign {jaxalign.__version__}, jax {jax.__version__}, numpy {np.__version__}",
+        **common.environment("numpy"),
         "dim": dim,
         "replicates": arguments.replicates,
         "probes": arguments.probes,
     }
-    for name, value in header.items():
-        print(f"{name:11}{value}")
+    common.print_header(header)
     start = time.perf_counter()
     rows = []
     for spectrum, filters in (("isotropic", FILTERS), (PowerLaw(1.2), FILTERS[:3])):
