@@ -66,6 +66,8 @@ class Sweep:
     """Learning rate."""
     data_dir: str | None = None
     """Folder of prepared TensorFlow Datasets."""
+    download: bool = False
+    """Download the data set into that folder if it is not there."""
     x: str | None = None
     """Horizontal axis of the figure: n_train, n_parameters or alpha, as in `plot` (default: the preset's own)."""
     theory: bool = False
@@ -85,8 +87,8 @@ class Sweep:
             for name in ("noise", "n_train", "members", "replicates", "seed", "probes", "layer", "metrics")
         }
         changes["training"] = dataclasses.replace(config.training, **training)
-        if self.data_dir is not None and isinstance(config.task, ImageTask):
-            changes["task"] = dataclasses.replace(config.task, data_dir=self.data_dir)
+        if isinstance(config.task, ImageTask):
+            changes["task"] = dataclasses.replace(config.task, data_dir=self.data_dir, download=self.download)
         return dataclasses.replace(config, **_given(changes))
 
     def run(self) -> None:

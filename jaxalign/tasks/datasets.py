@@ -69,7 +69,7 @@ def load(
         raise _not_prepared(name, where, "what is there is of another file format than array_record")
     if found.folder is None:
         if not download:
-            raise _not_prepared(name, where, "a download was not asked for by ImageTask(download=True)")
+            raise _not_prepared(name, where, "a download was not asked for, by ImageTask(download=True) or --download")
         _download(name, where)
         found = prepared.find(name, where)
     if found.folder is None:
