@@ -56,7 +56,7 @@ def _figure5_laptop() -> SweepConfig:
         task=ImageTask("cifar10"),
         networks=(CNN(width=4),),
         noise=(0.2, 0.4, 0.6),
-        n_train=(60, 125, 250, 500, 1000, 2000, 4000, 8000),
+        n_train=(60, 150, 350, 800, 1500, 2500, 4500, 8000),
         members=6,
         training=Training(optimizer="adam", learning_rate=3e-3, schedule="cosine", steps=2000, batch_size=64),
         layer="penultimate",
