@@ -1,4 +1,8 @@
+import os
+import tempfile
+
 import jax
+import pytest
 from jaxtyping import install_import_hook
 
 # Shapes and types in the signatures of the numerical rooms are checked at every call the tests make.
@@ -9,3 +13,17 @@ install_import_hook(
 
 # Not in a context of each test: what is compiled outside of it would be compiled again.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_configure(config):
+    """One folder of decoded data sets for all workers, which inherit the environment, and none of the user's."""
+    if not hasattr(config, "workerinput"):
+        folder = tempfile.TemporaryDirectory(prefix="jaxalign-tests-")
+        config.add_cleanup(folder.cleanup)
+        os.environ["JAXALIGN_CACHE_DIR"] = folder.name
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Small programs take longer to optimize than to run; those of slow tests are optimized as they are for users."""
+    jax.config.update("jax_disable_most_optimizations", item.get_closest_marker("slow") is None)

@@ -30,6 +30,21 @@ MEASURES = {
 }
 
 
+def together(bandwidth):
+    """The four measures in one program, which takes less time to compile than four."""
+
+    @jax.jit
+    def measures(a, b):
+        return {
+            "linear": linear_cka(a, b),
+            "linear debiased": linear_cka(a, b, debiased=True),
+            "rbf": rbf_cka(a, b, bandwidth=bandwidth),
+            "rbf debiased": rbf_cka(a, b, bandwidth=bandwidth, debiased=True),
+        }
+
+    return measures
+
+
 def gram_linear(x):
     x = np.asarray(x, np.float64)
     return x @ x.T
@@ -82,12 +97,13 @@ def test_the_published_values():
 @pytest.mark.parametrize(("n", "p", "q", "bandwidth"), [(4, 2, 3, 0.7), (37, 60, 1, 2.0), (130, 5, 8, 0.4)])
 def test_equals_the_oracle(n, p, q, bandwidth):
     a, b = pair(n, n, p, q)
+    found = together(bandwidth)(a, b)
     linear = gram_linear(a), gram_linear(b)
-    np.testing.assert_allclose(linear_cka(a, b), oracle_biased(*linear), atol=1e-5)
-    np.testing.assert_allclose(linear_cka(a, b, debiased=True), oracle_debiased(*linear), atol=1e-5)
+    np.testing.assert_allclose(found["linear"], oracle_biased(*linear), atol=1e-5)
+    np.testing.assert_allclose(found["linear debiased"], oracle_debiased(*linear), atol=1e-5)
     rbf = gram_rbf(a, bandwidth), gram_rbf(b, bandwidth)
-    np.testing.assert_allclose(rbf_cka(a, b, bandwidth=bandwidth), oracle_biased(*rbf), atol=1e-5)
-    np.testing.assert_allclose(rbf_cka(a, b, bandwidth=bandwidth, debiased=True), oracle_debiased(*rbf), atol=1e-4)
+    np.testing.assert_allclose(found["rbf"], oracle_biased(*rbf), atol=1e-5)
+    np.testing.assert_allclose(found["rbf debiased"], oracle_debiased(*rbf), atol=1e-4)
 
 
 @pytest.mark.parametrize(("n", "levels"), [(3, 10**6), (24, 2), (101, 10**6)])
@@ -111,8 +127,9 @@ def test_independent_gaussians():
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(pairs, n, p)), rng.normal(size=(pairs, n, q))
     expected = {"linear": np.sqrt(p * q / ((n + p) * (n + q))), "linear debiased": 0, "rbf debiased": 0}
+    found = jax.jit(jax.vmap(lambda a, b: {name: MEASURES[name](a, b) for name in expected}))(a, b)
     for name, mean in expected.items():
-        values = np.asarray(jax.vmap(MEASURES[name])(a, b))
+        values = np.asarray(found[name])
         assert abs(values.mean() - mean) < 4 * values.std() / np.sqrt(pairs) + 0.01 * mean
 
 

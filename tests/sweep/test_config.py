@@ -64,8 +64,12 @@ class Own:
         (REGRESSION, {"shared_init": 1}, "shared_init must be True or False"),
         (REGRESSION, {"probes": 9}, "probes must be an integer of at least 10, got 9"),
         (DIGITS, {"probes": 401}, "probes must be an integer of at least 10 and at most 400, got 401"),
-        (REGRESSION, {"layer": "hiden"}, "layer .* must be one of hidden, output; got 'hiden' .did you mean 'hidden'"),
-        (DIGITS, {"layer": "logit"}, "hidden, logits; .*did you mean 'logits'"),
+        (
+            REGRESSION,
+            {"layer": "hiden"},
+            "layer .* must be one of hidden, output, penultimate; got 'hiden' .did you mean 'hidden'",
+        ),
+        (DIGITS, {"layer": "logit"}, "hidden, logits, penultimate; .*did you mean 'logits'"),
         (REGRESSION, {"metrics": ("ccee",)}, "metrics must be one of cca, .*did you mean 'cce'"),
         (REGRESSION, {"metrics": "cce"}, "metrics must be a tuple"),
         (REGRESSION, {"metrics": ("cce", "cce")}, "metrics .*without repetitions"),
@@ -116,12 +120,6 @@ def test_a_network_of_ones_own_is_stored_but_not_imported_from_a_file():
     assert json.loads(text)["networks"][0]["type"].endswith(".Own")
     with pytest.raises(ValueError, match="type must be one of"):
         from_json(text)
-
-
-def test_presets_are_made_when_asked_for():
-    assert set(presets) == {"quickstart"} and len(presets) == 1 and "quickstart" in presets
-    with pytest.raises(ValueError, match="preset must be one of quickstart; got 'quikstart'"):
-        presets["quikstart"]
 
 
 def descent(learning_rate, **changes):

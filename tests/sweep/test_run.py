@@ -207,7 +207,7 @@ def test_workers_and_blas_do_not_multiply_their_threads(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"config": "quikstart"}, "preset must be one of quickstart"),
+        ({"config": "quikstart"}, r"preset must be one of .*quickstart; got 'quikstart'"),
         ({"config": 3}, "config must be a SweepConfig or the name of a preset, got 3"),
         ({"config": DIGITS, "store": 3}, "store must be None or a path, got 3"),
         ({"config": DIGITS, "resume": 1}, "resume must be True or False"),
