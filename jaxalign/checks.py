@@ -124,6 +124,15 @@ def reals(name: str, values: Any, of: str, minimum: float, maximum: float, **opt
     return tuple(real(f"{name}[{i}]", item, minimum, maximum, **options) for i, item in enumerate(items))
 
 
+def signal_to_noise_ratios(name: str, values: Any) -> tuple[float, ...]:
+    """Returns `values` as a tuple of positive floats; infinity is a ratio without noise.
+
+    Raises:
+      ValueError: as `reals`.
+    """
+    return reals(name, values, "signal-to-noise ratios", 0.0, math.inf, exclude_minimum=True, finite=False)
+
+
 def instances(name: str, values: Any, kind: type | tuple[type, ...], of: str) -> tuple:
     """Returns `values` as a tuple of instances of `kind`.
 

@@ -1,7 +1,6 @@
 """Classification of images with noise on the labels or on the inputs."""
 
 import dataclasses
-import math
 from typing import Any, ClassVar, Self
 
 import jax
@@ -158,9 +157,7 @@ class ImageTask(Task):
 
     def check_noise(self, levels: Any) -> tuple[float, ...]:
         if self.noise_on_inputs:
-            return checks.reals(
-                "noise", levels, "signal-to-noise ratios", 0.0, math.inf, exclude_minimum=True, finite=False
-            )
+            return checks.signal_to_noise_ratios("noise", levels)
         return checks.reals("noise", levels, "label-noise fractions", 0.0, 1.0)
 
     def clean_train_error(self, level: float) -> float:

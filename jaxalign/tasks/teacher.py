@@ -1,7 +1,6 @@
 """Regression on a linear teacher."""
 
 import dataclasses
-import math
 from typing import Any, ClassVar
 
 import jax
@@ -122,9 +121,7 @@ class LinearTeacher(Task):
         return self.outputs
 
     def check_noise(self, levels: Any) -> tuple[float, ...]:
-        return checks.reals(
-            "noise", levels, "signal-to-noise ratios", 0.0, math.inf, exclude_minimum=True, finite=False
-        )
+        return checks.signal_to_noise_ratios("noise", levels)
 
     def clean_train_error(self, level: float) -> float:
         return 1.0 / level
