@@ -1,17 +1,22 @@
 """Many networks at once: one pure function trains a member, one layout batches the members."""
 
-from jaxalign.ensemble.batch import GroupData, GroupSpec, choose_chunk, compile_group, draw_group, is_solved, run_group
+from jaxalign.ensemble.batch import GroupSpec, arguments, choose_chunk, is_solved, run_members
+from jaxalign.ensemble.draws import GroupData, draw_group, draw_initial
 from jaxalign.ensemble.member import Outcome
+from jaxalign.ensemble.placement import Program, compile_group
 from jaxalign.ensemble.training import Training
 
 __all__ = [
     "GroupData",
     "GroupSpec",
     "Outcome",
+    "Program",
     "Training",
+    "arguments",
     "choose_chunk",
     "compile_group",
     "draw_group",
+    "draw_initial",
     "is_solved",
-    "run_group",
+    "run_members",
 ]

@@ -1,22 +1,21 @@
-"""Many members at once: what they are drawn from, how they are batched, and the program that runs them.
+"""Many members at once: how they are batched, as a pure function.
 
 Members and noise levels form one axis, the group, in the order (noise level, member).
 """
 
 import dataclasses
-import functools
 import math
-from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Int, PyTree
 
 from jaxalign.ensemble.closed_form import solve_member
-from jaxalign.ensemble.member import MemberData, Outcome, TestData, train_member
+from jaxalign.ensemble.draws import GroupData
+from jaxalign.ensemble.member import MemberData, Outcome, train_member
 from jaxalign.ensemble.training import Training
 from jaxalign.networks import LinearNetwork, Network, n_parameters
-from jaxalign.streams import Role, member_streams, stream
 from jaxalign.tasks import Task
 
 # From about this size on, the matrix products of one member fill a CPU, and a member alone stays in its cache.
@@ -41,6 +40,7 @@ class GroupSpec:
       chunk: how many members are batched by vmap; None for all, and chunks follow one another.
       noise_levels: how many noise levels the group has. Only the solver's speed depends on it: members with inputs of
         their own have them decomposed once for all levels.
+      keep_state: whether the outcome has the trained variables.
     """
 
     network: Network
@@ -52,19 +52,7 @@ class GroupSpec:
     shared_batches: bool
     chunk: int | None = None
     noise_levels: int = 1
-
-
-class GroupData(NamedTuple):
-    """The draws of one replicate, for its largest sample size; G = noise levels x members."""
-
-    world: PyTree[Array]
-    drawn: Array  # (rows, ...) for shared inputs, else (G, rows, ...)
-    targets: Array  # (G, rows, ...), with noise
-    levels: Float[Array, " group"]
-    noise_keys: Key[Array, " group"]
-    test: TestData
-    init_keys: Key[Array, " group"]
-    batch_keys: Key[Array, "*group"]  # one for shared batches, else (G,)
+    keep_state: bool = False
 
 
 def is_solved(network: Network) -> TypeGuard[LinearNetwork]:
@@ -72,127 +60,67 @@ def is_solved(network: Network) -> TypeGuard[LinearNetwork]:
     return isinstance(network, LinearNetwork) and network.solver is not None
 
 
-def draw_group(
-    task: Task,
-    *,
-    seed: int,
-    replicate: int,
-    noise: tuple[float, ...],
-    members: int,
-    rows: int,
-    probes: int,
-    shared_inputs: bool,
-    shared_init: bool,
-    shared_batches: bool,
-    n_train: int | None = None,
-) -> GroupData:
-    """Draws all that the members of one replicate learn from; see `jaxalign.streams` for what stays as it is.
+def arguments(spec: GroupSpec, data: GroupData, initial: PyTree) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What all members of a group share, and what leads with the group axis; the arguments of `run_members`.
 
-    Raises:
-      FileNotFoundError: if the data set is not there and cannot be had.
-      ValueError: if it has fewer than `n_train` training samples (None: than `rows`, which may be padding) or `probes`.
+    Args:
+      spec: of the group.
+      data: its draws.
+      initial: what `initial_of` returned.
     """
-    world = task.load(stream(seed, Role.TEACHER, replicate))
-    task.check_available(world, rows if n_train is None else n_train, probes)
-
-    def keys(role: Role, shared: bool) -> Key[Array, " members"]:
-        if shared:
-            return jnp.broadcast_to(stream(seed, role, replicate), (members,))
-        return member_streams(seed, role, replicate, members)
-
-    noise_keys = keys(Role.TARGET_NOISE, False)
-    drawn, targets, test = _draw(
-        task,
-        rows,
-        probes,
-        shared_inputs,
-        world,
-        keys(Role.INPUTS, shared_inputs),
-        noise_keys,
-        stream(seed, Role.PROBES, replicate),
-        jnp.asarray(noise, jnp.float32),
-    )
-    return GroupData(
-        world=world,
-        drawn=drawn,
-        targets=targets,
-        levels=jnp.repeat(jnp.asarray(noise, jnp.float32), members),
-        noise_keys=jnp.tile(noise_keys, len(noise)),
-        test=test,
-        init_keys=jnp.tile(keys(Role.INITIALIZATION, shared_init), len(noise)),
-        batch_keys=stream(seed, Role.BATCHES, replicate)
-        if shared_batches
-        else jnp.tile(keys(Role.BATCHES, False), len(noise)),
-    )
+    shared: dict[str, Any] = {"world": data.world, "test": data.test}
+    members: dict[str, Any] = {"targets": data.targets, "level": data.levels, "noise_key": data.noise_keys}
+    (shared if spec.shared_inputs else members)["drawn"] = data.drawn
+    (shared if spec.shared_batches else members)["batch_key"] = data.batch_keys
+    (members if data.init_keys.ndim else shared)["initial"] = initial
+    rates = spec.training.learning_rate
+    if isinstance(rates, tuple):
+        members["learning_rate"] = jnp.tile(jnp.asarray(rates, jnp.float32), len(data.levels) // len(rates))
+    return shared, members
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _draw(
-    task: Task,
-    rows: int,
-    probes: int,
-    shared_inputs: bool,
-    world: PyTree[Array],
-    input_keys: Key[Array, " members"],
-    noise_keys: Key[Array, " members"],
-    probe_key: Key[Array, ""],
-    noise: Float[Array, " levels"],
-) -> tuple[Array, Array, TestData]:
-    def draw(key: Key[Array, ""]) -> tuple[Array, Array]:
-        drawn = task.draw_inputs(world, key, rows)
-        return drawn, task.clean_targets(world, drawn)
-
-    if shared_inputs:
-        drawn, clean = draw(input_keys[0])
-    else:
-        drawn, clean = jax.vmap(draw)(input_keys)
-        drawn = jnp.tile(drawn, (len(noise),) + (1,) * (drawn.ndim - 1))
-    per_member = jax.vmap(task.corrupt, in_axes=(0, None if shared_inputs else 0, None))
-    targets = jax.vmap(per_member, in_axes=(None, None, 0))(noise_keys, clean, noise)
-    test = TestData(*task.test_set(world, probe_key, probes))
-    return drawn, targets.reshape(-1, *targets.shape[2:]), test
-
-
-def run_group(spec: GroupSpec, data: GroupData, n_train: Array) -> Outcome:
+def run_members(
+    spec: GroupSpec,
+    shared: dict[str, Any],
+    members: dict[str, Any],
+    n_train: Array,
+    limit: Int[Array, ""] | None = None,
+) -> Outcome:
     """Trains or solves every member of a group and evaluates it; arrays of the outcome lead with the group axis.
 
     A pure function to be jitted with `spec` static; `n_train` (an integer scalar) is traced, so that one compilation
-    serves every sample size that `data` has rows for.
-    """
-    member_axis = {
-        "targets": data.targets,
-        "level": data.levels,
-        "noise_key": data.noise_keys,
-        "init_key": data.init_keys,
-    }
-    shared: dict[str, Any] = {"n_train": n_train}
-    (shared if spec.shared_inputs else member_axis)["drawn"] = data.drawn
-    (shared if spec.shared_batches else member_axis)["batch_key"] = data.batch_keys
-    rates = spec.training.learning_rate
-    if isinstance(rates, tuple):
-        member_axis["learning_rate"] = jnp.tile(jnp.asarray(rates, jnp.float32), len(data.levels) // len(rates))
-    else:
-        shared["learning_rate"] = rates
+    serves every sample size that the arrays have rows for. No member looks at another: the axis may be cut anywhere.
 
-    def member(varying: dict[str, Array]) -> Outcome:
-        member_data = MemberData(**shared, **varying)
+    Args:
+      spec: of the group.
+      shared: what all members share, see `arguments`.
+      members: what leads with the group axis.
+      n_train: the number of training samples.
+      limit: training ends after so many steps, as if interrupted; None trains to the end.
+    """
+    common = {name: value for name, value in shared.items() if name not in ("world", "test")} | {"n_train": n_train}
+    if "learning_rate" not in members:
+        common["learning_rate"] = spec.training.learning_rate
+
+    def member(varying: dict[str, Any]) -> Outcome:
+        data = MemberData(**common, **varying)
+        keep = {"keep_state": spec.keep_state}
+        at = (spec.layer, spec.probes, shared["world"], data, shared["test"])
         if is_solved(spec.network):
-            return solve_member(spec.network, spec.task, spec.layer, spec.probes, data.world, member_data, data.test)
-        return train_member(
-            spec.network, spec.task, spec.training, spec.layer, spec.probes, data.world, member_data, data.test
-        )
+            return solve_member(spec.network, spec.task, *at, **keep)
+        return train_member(spec.network, spec.task, spec.training, *at, limit=limit, **keep)
 
     if is_solved(spec.network) and not spec.shared_inputs:
-        return _solve_levels_together(member, member_axis, spec.noise_levels)
-    return batch_members(member, member_axis, spec.chunk)
+        return _solve_levels_together(member, members, spec.noise_levels)
+    return batch_members(member, members, spec.chunk)
 
 
-def _solve_levels_together(member: Any, member_axis: dict[str, Array], levels: int) -> Outcome:
+def _solve_levels_together(member: Any, member_axis: dict[str, Any], levels: int) -> Outcome:
     """Batches the noise levels inside the members, whose inputs are the same at every level."""
-    by_level = {name: x.reshape(levels, -1, *x.shape[1:]) for name, x in member_axis.items()}
+    by_level = jax.tree.map(lambda x: x.reshape(levels, -1, *x.shape[1:]), member_axis)
     drawn = by_level.pop("drawn")[0]
 
-    def all_levels(drawn: Array, varying: dict[str, Array]) -> Outcome:
+    def all_levels(drawn: Array, varying: dict[str, Any]) -> Outcome:
         return jax.vmap(lambda one: member({**one, "drawn": drawn}))(varying)
 
     outcome = jax.vmap(all_levels, in_axes=(0, 1), out_axes=1)(drawn, by_level)
@@ -236,20 +164,3 @@ def choose_chunk(network: Network, task: Task, rows: int) -> int | None:
         return chunk
     fit = max(1, _NOISY_INPUT_BYTES // (4 * rows * math.prod(task.input_shape)))
     return fit if chunk is None else min(chunk, fit)
-
-
-def compile_group(spec: GroupSpec, data: GroupData) -> Any:
-    """Compiles `run_group` for the shapes of `data`; repeated requests are answered from a cache.
-
-    Returns:
-      A function of (data, n_train) that returns an `Outcome`.
-    """
-    leaves, structure = jax.tree.flatten(data)
-    return _compile(spec, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
-
-
-@functools.lru_cache(maxsize=128)
-def _compile(spec: GroupSpec, structure: Any, shapes: tuple) -> Any:
-    data = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes])
-    n_train = jax.ShapeDtypeStruct((), jnp.int32)
-    return jax.jit(run_group, static_argnums=0).lower(spec, data, n_train).compile()

@@ -2,7 +2,9 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
+from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
 from jaxalign.ensemble.member import MemberData, Outcome, TestData, outcome, training_inputs
@@ -19,6 +21,8 @@ def solve_member(
     world: PyTree[Array],
     data: MemberData,
     test: TestData,
+    *,
+    keep_state: bool = False,
 ) -> Outcome:
     """Puts one linear network at its balanced minimum and evaluates it; the twin of `train_member`.
 
@@ -53,7 +57,16 @@ def solve_member(
         test_targets=test.targets,
         representation=representations[layer],
         steps=0,
+        state=_variables(network, task, first, second) if keep_state else (),
     )
+
+
+def _variables(network: LinearNetwork, task: Task, first: Array, second: Array) -> PyTree:
+    """The two maps as the variables of the network's module, whose silent units they get."""
+    silent = network.hidden - len(first)
+    module = nnx.eval_shape(lambda: network.build(nnx.Rngs(0), task.input_shape, task.n_outputs))
+    maps = [jnp.pad(first, ((0, silent), (0, 0))), jnp.pad(second, ((0, 0), (0, silent)))]
+    return jax.tree.unflatten(jax.tree.structure(nnx.state(module)), maps)
 
 
 def filtered_least_squares(

@@ -37,6 +37,7 @@ def descend(
     n_train: Int[Array, ""],
     update: Callable[[Int[Array, ""], PyTree], tuple[PyTree, Float[Array, ""]]],
     start: PyTree,
+    limit: Int[Array, ""] | None = None,
 ) -> tuple[PyTree, Int[Array, ""]]:
     """Takes the steps of one member, all of them or until its patience is at an end.
 
@@ -45,11 +46,14 @@ def descend(
       n_train: the number of training samples.
       update: one step, (step, carry) -> (carry, training error before the step).
       start: the first carry.
+      limit: no more steps than these are taken.
 
     Returns:
       The last carry, and how many steps were taken.
     """
     total = training.total_steps(n_train)
+    if limit is not None:
+        total = jnp.minimum(total, limit)
     if training.patience is None:
         carry = jax.lax.fori_loop(0, total, lambda step, carry: update(step, carry)[0], start)
         return carry, jnp.asarray(total, jnp.int32)

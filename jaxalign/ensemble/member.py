@@ -24,7 +24,7 @@ class MemberData(NamedTuple):
     n_train: Int[Array, ""]
     level: Float[Array, ""]
     noise_key: Key[Array, ""]  # of the noise at every level
-    init_key: Key[Array, ""]
+    initial: PyTree  # (parameters, other variables) of a built module; () for what is solved
     batch_key: Key[Array, ""]
     learning_rate: float | Float[Array, ""]
 
@@ -44,6 +44,7 @@ class Outcome(NamedTuple):
     finite: Bool[Array, "*members"]
     steps: Int[Array, "*members"]  # how many the optimizer took; 0 for what is solved
     representation: Float[Array, "*members probes units"]
+    state: PyTree = ()  # the trained variables as `nnx.State`, if they are kept
 
 
 def train_member(
@@ -55,15 +56,18 @@ def train_member(
     world: PyTree[Array],
     data: MemberData,
     test: TestData,
+    *,
+    limit: Int[Array, ""] | None = None,
+    keep_state: bool = False,
 ) -> Outcome:
     """Trains one member from its initialization and evaluates it.
 
     The number of training samples is traced: minibatch rows are drawn below it, and with `batch_size=None` the rows
-    beyond it have weight 0. Pure, and to be batched by `jaxalign.ensemble.batch`.
+    beyond it have weight 0. Pure, and to be batched by `jaxalign.ensemble.batch`. With a `limit` training ends after
+    so many steps, as if interrupted.
     """
-    module = network.build(nnx.Rngs(data.init_key), task.input_shape, task.n_outputs)
-    module.train()
-    graph, parameters, rest = nnx.split(module, nnx.Param, ...)
+    graph = module_graph(network, task)
+    parameters, rest = data.initial
     parameters = jax.tree.map(lambda leaf: training.init_scale * leaf, parameters)
     optimizer = training.transformation(data.n_train, data.learning_rate)
     n_rows = len(data.targets)
@@ -93,7 +97,7 @@ def train_member(
         return (optax.apply_updates(parameters, change), rest, state), error
 
     start = (parameters, rest, optimizer.init(parameters))
-    (parameters, rest, _), steps = descend(training, data.n_train, update, start)
+    (parameters, rest, _), steps = descend(training, data.n_train, update, start, limit)
 
     def evaluate(inputs: Array) -> tuple[Array, Array]:
         trained: Any = nnx.merge(graph, parameters, rest, copy=True)
@@ -119,7 +123,19 @@ def train_member(
         test_targets=test.targets,
         representation=representation,
         steps=steps,
+        state=nnx.merge_state(parameters, rest) if keep_state else (),
     )
+
+
+def module_graph(network: Network, task: Task) -> nnx.GraphDef:
+    """What a module in training is besides its variables; nothing is computed."""
+
+    def build() -> nnx.Module:
+        module = network.build(nnx.Rngs(0), task.input_shape, task.n_outputs)
+        module.train()
+        return module
+
+    return nnx.split(nnx.eval_shape(build), nnx.Param, ...)[0]
 
 
 def training_inputs(
@@ -170,6 +186,7 @@ def outcome(
     test_targets: Array,
     representation: Float[Array, "probes units"],
     steps: int | Int[Array, ""],
+    state: PyTree = (),
 ) -> Outcome:
     """The errors of one member, NaN where it diverged.
 
@@ -185,5 +202,5 @@ def outcome(
         return jnp.where(finite, value, jnp.nan)
 
     return Outcome(
-        or_nan(train_error), or_nan(test_error), finite, jnp.asarray(steps, jnp.int32), or_nan(representation)
+        or_nan(train_error), or_nan(test_error), finite, jnp.asarray(steps, jnp.int32), or_nan(representation), state
     )

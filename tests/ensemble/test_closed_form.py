@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from jaxalign import GradientDescent, GradientFlow, LinearNetwork, LinearTeacher, MinNorm, Ridge, Training, TunedRidge
-from jaxalign.ensemble import GroupSpec, compile_group, draw_group, run_group
+from jaxalign.ensemble import GroupSpec, arguments, compile_group, draw_group, run_members
 from jaxalign.ensemble.closed_form import balanced_layers, filtered_least_squares, penalty
 from jaxalign.tasks import PowerLaw
 
@@ -183,7 +183,7 @@ def test_a_solved_group_decomposes_once_and_ignores_silent_units():
     options = {"shared_inputs": True, "shared_init": True, "shared_batches": True}
     data = draw_group(task, seed=0, replicate=0, noise=(1.0, 2.0), members=4, rows=32, probes=10, **options)
     spec = GroupSpec(LinearNetwork(50), task, Training(), "hidden", 10, True, True)
-    program = str(jax.make_jaxpr(lambda d: run_group(spec, d, jnp.int32(32)))(data))
+    program = str(jax.make_jaxpr(lambda d: run_members(spec, *arguments(spec, d, ()), jnp.int32(32)))(data))
     assert program.count("svd[") == 1
     assert "f32[8,32,20]" not in program, "the inputs are not repeated for the members"
     assert "1000,50]" not in program and "50,1000]" not in program, "nor is the test set mapped to silent units"
@@ -199,7 +199,7 @@ def test_members_with_inputs_of_their_own_decompose_them_once_for_all_levels(sha
     data = draw_group(task, seed=0, replicate=0, noise=(1.0, 2.0, 9.0), members=4, rows=32, probes=10, **options)
     each = GroupSpec(LinearNetwork(3, solver=TunedRidge()), task, Training(), "hidden", 10, False, shared_batches)
     together = dataclasses.replace(each, noise_levels=3)
-    program = str(jax.make_jaxpr(lambda d: run_group(together, d, jnp.int32(30)))(data))
+    program = str(jax.make_jaxpr(lambda d: run_members(together, *arguments(together, d, ()), jnp.int32(30)))(data))
     assert program.count("svd[") == 1 and "f32[12,32,20]" not in program.split("svd[")[1]
     a, b = (compile_group(spec, data)(data, jnp.int32(30)) for spec in (each, together))
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5), a, b)

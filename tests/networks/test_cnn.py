@@ -3,14 +3,13 @@ import functools
 import re
 
 import jax
-import jax.numpy as jnp
 import network_oracles as oracle
 import numpy as np
 import pytest
 from flax import nnx
 
 from jaxalign import ImageTask, Training
-from jaxalign.ensemble import GroupSpec, draw_group, run_group
+from jaxalign.ensemble import GroupSpec, compile_group, draw_group
 from jaxalign.networks import CNN, layers, n_parameters
 
 SIGMAS = 4.5
@@ -149,7 +148,6 @@ def test_members_are_the_same_in_every_layout_lowering_and_order():
     data = draw_group(
         task, seed=0, replicate=0, noise=noise, members=members, rows=rows, probes=16, shared_init=False, **options
     )
-    compiled = jit(run_group, static_argnums=0)
 
     def run(data, lowering, chunk):
         spec = GroupSpec(
@@ -161,7 +159,7 @@ def test_members_are_the_same_in_every_layout_lowering_and_order():
             chunk=chunk,
             **options,
         )
-        return jax.tree.map(np.asarray, compiled(spec, data, jnp.int32(rows)))
+        return jax.tree.map(np.asarray, compile_group(spec, data)(data, rows))
 
     together = run(data, "lanes", None)
     assert together.finite.all() and together.representation.shape == (4, 16, 16)
