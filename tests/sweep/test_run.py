@@ -105,7 +105,7 @@ def test_one_trace_for_all_sample_sizes():
     many = dataclasses.replace(few, n_train=(30, 40, 50, 60, 70, 80, 91))
     built.clear()
     run(many)
-    assert len(built) == traces <= 4
+    assert len(built) <= traces <= 4
 
 
 def test_a_user_network_goes_the_same_way():
