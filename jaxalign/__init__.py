@@ -1,6 +1,7 @@
 """jaxalign: when do networks trained on noisy data end up with the same representation?
 
 ds = jaxalign.run_sweep("quickstart")   # trains the ensembles, compares all pairs of members
+jaxalign.plan(config)                   # what a sweep would do, its memory and time
 jaxalign.summarize(ds)                  # means with standard errors
 jaxalign.plot_sweep(ds)                 # error and alignment against the sample size
 jaxalign.predict(config)                # the theory of solved linear networks, on the same grid
@@ -20,7 +21,9 @@ from jaxalign.sweep import (
     SweepConfig,
     compare,
     interpolation_threshold,
+    load_parameters,
     load_sweep,
+    plan,
     predict,
     presets,
     run_sweep,
@@ -49,7 +52,9 @@ __all__ = [
     "alignment",
     "compare",
     "interpolation_threshold",
+    "load_parameters",
     "load_sweep",
+    "plan",
     "plot_sweep",
     "predict",
     "presets",

@@ -1,8 +1,6 @@
 """`python -m jaxalign` is the `jaxalign` command."""
 
-import sys
-
-from jaxalign.cli import main
+from jaxalign.cli import script
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script()

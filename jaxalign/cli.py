@@ -3,11 +3,12 @@
 import contextlib
 import dataclasses
 import io
+import os
 import re
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import numpy as np
 import tyro
@@ -18,13 +19,15 @@ from jaxalign.alignment import METRICS, DegenerateRepresentationWarning, align
 from jaxalign.alignment.files import load_representations
 from jaxalign.plots import X_AXES, plot_sweep
 from jaxalign.selfcheck import selfcheck
-from jaxalign.sweep import load_sweep, predict, presets, run_sweep, summarize
+from jaxalign.sweep import load_sweep, plan, predict, presets, run_sweep, summarize
 from jaxalign.sweep.config import SweepConfig
 from jaxalign.sweep.presets import LAPTOP
 from jaxalign.sweep.result import noise_dimension
 from jaxalign.sweep.store import write_store
 from jaxalign.sweep.threshold import is_noisy, weakest_alignment, within_networks
 from jaxalign.tasks import ImageTask
+
+_INTERRUPTED, _TERMINATED = 130, 143
 
 _PRESETS = "\n".join(f"  {name}: {entry.about} ({', '.join(entry.scales)})" for name, entry in presets.entries.items())
 
@@ -40,8 +43,10 @@ class Sweep:
     """Its size: laptop; or paper, about that of the publication, for a machine with an accelerator."""
     out: Path | None = None
     """The folder for sweep.zarr and sweep.png (default: ./jaxalign-PRESET; if not of laptop scale, -SCALE follows)."""
-    resume: bool = False
-    """Load a store that already holds this sweep instead of computing it again."""
+    resume: bool = True
+    """Go on with what the store already holds of this sweep, or with --no-resume compute all of it again."""
+    dry_run: bool = False
+    """Print what the sweep would do, and the memory and time it would take, after a short probe."""
     noise: tuple[float, ...] | None = None
     """Noise levels: label-noise fractions, or SNR."""
     n_train: tuple[int, ...] | None = None
@@ -72,8 +77,18 @@ class Sweep:
     """Horizontal axis of the figure: n_train, n_parameters or alpha, as in `plot` (default: the preset's own)."""
     theory: bool = False
     """Draw the theory of solved linear networks too."""
+    memory_budget: int | None = None
+    """Bytes of each device that may be used (default: half of what is free)."""
+    save_representations: bool | None = None
+    """Keep representations in the store, to add members later (default: up to 1 GB in all)."""
+    save_parameters: bool = False
+    """Keep trained weights beside the store."""
+    compilation_cache: Path | None = None
+    """A trusted folder where compiled programs are kept for the next run."""
+    verbose: bool = False
+    """Say what is being done."""
     progress: bool = True
-    """Show a progress bar."""
+    """Show a progress bar, or outside a terminal a line every minute."""
 
     def config(self) -> SweepConfig:
         """The preset with what was given in its place."""
@@ -101,7 +116,20 @@ class Sweep:
             predict(config)
         scale = "" if self.scale == LAPTOP else f"-{self.scale}"
         out = Path(f"jaxalign-{self.preset}{scale}") if self.out is None else self.out
-        dataset = run_sweep(config, store=out / "sweep.zarr", resume=self.resume, progress=self.progress)
+        storing = {"memory_budget": self.memory_budget, "save_representations": self.save_representations}
+        if self.dry_run:
+            _write(str(plan(config, out / "sweep.zarr", **storing)))
+            return
+        dataset = run_sweep(
+            config,
+            store=out / "sweep.zarr",
+            resume=self.resume,
+            progress=self.progress,
+            save_parameters=self.save_parameters,
+            compilation_cache=self.compilation_cache,
+            verbose=self.verbose,
+            **storing,
+        )
         _write(table(dataset))
         if config.metrics:
             _save_figure(dataset, out / "sweep.png", x, config.metrics[0], self.theory)
@@ -279,7 +307,11 @@ def _rounded(value: float, error: float) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; returns 0, 1 for a failed check, 2 for a wrong option or input, or 130 if interrupted."""
+    """Runs the command.
+
+    Returns:
+      0, 1 for a failed check, 2 for a wrong option or input, 130 after Ctrl-C, or 143 after SIGTERM.
+    """
     try:
         _parse(arguments).run()
     except CheckFailed as error:
@@ -288,10 +320,25 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         sys.stderr.write(f"jaxalign: {error}\n")
         return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("jaxalign: interrupted\n")
-        return 130
+    except KeyboardInterrupt as interrupt:
+        sys.stderr.write(f"jaxalign: {str(interrupt) or 'interrupted'}\n")
+        return _INTERRUPTED
+    except SystemExit as end:
+        if end.code != _TERMINATED:
+            raise
+        return _TERMINATED
     return 0
+
+
+def script() -> NoReturn:
+    """The command as a program of its own."""
+    code = main()
+    if code in (_INTERRUPTED, _TERMINATED):
+        # Threads may be inside of an execution that cannot be interrupted, and need not be waited for.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _parse(arguments: list[str] | None) -> Sweep | Plot | Align | Selfcheck:

@@ -33,8 +33,8 @@ def test_sweep_writes_table_figure_and_store(folder, capsys):
     assert (folder / "again.pdf").read_bytes()[:4] == b"%PDF"
 
     assert cli.main(["sweep", "quickstart", "--resume", *TINY]) == 0
-    assert cli.main(["sweep", "quickstart", *TINY, "--members", "3"]) == 2
-    assert "another configuration (members: 2 there, 3 asked for)" in capsys.readouterr().err
+    assert cli.main(["sweep", "quickstart", *TINY, "--seed", "3"]) == 2
+    assert "another configuration (seed: 0 there, 3 asked for)" in capsys.readouterr().err
     assert np.isfinite(dataset["cce"]).any()
 
 

@@ -81,6 +81,7 @@ def measure_family(points: Float32[Array, "k n d"], family: Family, plan: Plan) 
 
     If the ranks of all pairs are held at once, the probes are divided among the workers of the plan.
     """
+    plan = plan._replace(bytes=0, permutations=0)  # no program of these depends on them
     blocks = padded_size(points.shape[1], plan.tile.rows) // plan.tile.rows
     count = -(-blocks // plan.workers)
     if count == blocks or not isinstance(family.forms[0], FromRanks) or plan.group < len(points):
@@ -123,12 +124,12 @@ def null_matrices(
     which A->B and B->A fluctuate together, both directions of a pair have the same one of the two shuffled against the
     other: so the mean over pairs fluctuates under the null as the measured one would.
     """
-    embedded = _compiled(embed)(points, family, plan)
+    embedded = _compiled(embed)(points, family, plan._replace(bytes=0, permutations=0))
     for start in range(0, len(orders), plan.permutations):
         batch = orders[start : start + plan.permutations]
         # A last batch that is not full repeats an order, so that it is no other program.
         filled = np.concatenate([batch, np.repeat(batch[-1:], plan.permutations - len(batch), axis=0)])
-        matrices = _compiled(permuted_matrices)(embedded, filled, family, plan)
+        matrices = _compiled(permuted_matrices)(embedded, filled, family, plan._replace(bytes=0))
         matrices = {name: np.asarray(values) for name, values in matrices.items()}
         for i in range(len(batch)):
             yield {name: values[i] for name, values in matrices.items()}

@@ -37,17 +37,19 @@ def mean_of_pairs(values: Float[np.ndarray, "*batch k k"]) -> Estimate:
     present = np.isfinite(values)
     filled = np.where(present, values, 0.0)
 
-    def touching(x: np.ndarray) -> np.ndarray:
-        return x.sum(-1) + x.sum(-2)  # all pairs of which member k is one side
-
     total, count = filled.sum((-2, -1)), present.sum((-2, -1))
-    left = count[..., None] - touching(present)
-    without = np.divide(total[..., None] - touching(filled), left, out=np.full(left.shape, np.nan), where=left > 0)
+    left = count[..., None] - _touching(present)
+    without = np.divide(total[..., None] - _touching(filled), left, out=np.full(left.shape, np.nan), where=left > 0)
     # A member without any pair (it diverged) is no sample; leaving it out changes nothing.
-    without = np.where(touching(present) > 0, without, np.nan)
+    without = np.where(_touching(present) > 0, without, np.nan)
     used = np.isfinite(without).sum(-1)
     squares = np.nansum((without - nanmean(without, -1)[..., None]) ** 2, -1) * np.maximum(used - 1, 0)
     return Estimate(nanmean(values, (-2, -1)), _root_ratio(squares, used, used > 2))
+
+
+def _touching(x: np.ndarray) -> np.ndarray:
+    """The sum over all pairs of which member k is one side."""
+    return x.sum(-1) + x.sum(-2)
 
 
 def mean_of_samples(values: Float[np.ndarray, "*batch samples"]) -> Estimate:

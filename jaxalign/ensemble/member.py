@@ -1,5 +1,6 @@
 """One member: a pure function that trains it and says what came out."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -127,6 +128,7 @@ def train_member(
     )
 
 
+@functools.lru_cache(maxsize=256)
 def module_graph(network: Network, task: Task) -> nnx.GraphDef:
     """What a module in training is besides its variables; nothing is computed."""
 

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,8 +32,7 @@ def divide(spec: GroupSpec, group: int, parts: int, *, exactly: bool = False) ->
     """Cuts the group axis into parts of equal length; the last member is repeated to fill them.
 
     Args:
-      spec: of the group. Solved members with inputs of their own are not separated from their other noise levels,
-        which use the same decomposition.
+      spec: of the group.
       group: the length of the axis.
       parts: how many; fewer if that leaves no part empty.
       exactly: whether the last part is repeated until there are as many as were asked for.
@@ -41,13 +40,33 @@ def divide(spec: GroupSpec, group: int, parts: int, *, exactly: bool = False) ->
     Returns:
       The indices of each part.
     """
-    if is_solved(spec.network) and not spec.shared_inputs:
-        members = group // spec.noise_levels
-        at = np.arange(group).reshape(spec.noise_levels, members)
-        found = [at[:, part].reshape(-1) for part in _equal_parts(members, parts)]
-    else:
-        found = _equal_parts(group, parts)
+    at = np.arange(group).reshape(separate_after(spec), -1)
+    found = [at[:, part].reshape(-1) for part in _equal_parts(at.shape[1], parts)]
     return found + [found[-1]] * (parts - len(found)) if exactly else found
+
+
+class Half(NamedTuple):
+    """Half of a part: which members of the group it has, and which places they take in the part."""
+
+    members: np.ndarray
+    places: np.ndarray
+
+
+def halve(spec: GroupSpec, at: np.ndarray) -> tuple[Half, Half]:
+    """Cuts a part of a group in two of equal length; the second one repeats its last member to fill it."""
+    levels = separate_after(spec)
+    places = np.arange(len(at)).reshape(levels, -1)
+    first, second = _equal_parts(places.shape[1], 2)
+    halves = (places[:, first].reshape(-1), places[:, second].reshape(-1))
+    return Half(at[halves[0]], halves[0]), Half(at[halves[1]], halves[1])
+
+
+def separate_after(spec: GroupSpec) -> int:
+    """The length of the smallest part of a group.
+
+    Solved members with inputs of their own stay with their other noise levels, which use the same decomposition.
+    """
+    return spec.noise_levels if is_solved(spec.network) and not spec.shared_inputs else 1
 
 
 def _equal_parts(length: int, parts: int) -> list[np.ndarray]:
@@ -80,8 +99,9 @@ def to_host(tree: PyTree) -> PyTree:
 
 def take(members: PyTree, at: np.ndarray) -> PyTree:
     """Some members of host arrays that lead with the group axis; a run of them is not copied."""
-    whole = slice(int(at[0]), int(at[-1]) + 1)
-    return jax.tree.map(lambda x: x[whole] if whole.stop - whole.start == len(at) else x[at], members)
+    consecutive = np.array_equal(at, np.arange(at[0], at[0] + len(at)))
+    which = slice(int(at[0]), int(at[-1]) + 1) if consecutive else at
+    return jax.tree.map(lambda x: x[which], members)
 
 
 def first_rows(arrays: dict[str, Any], rows: int, *, leading: bool) -> dict[str, Any]:
@@ -90,8 +110,8 @@ def first_rows(arrays: dict[str, Any], rows: int, *, leading: bool) -> dict[str,
     return {name: x[cut] if name in ("drawn", "targets") else x for name, x in arrays.items()}
 
 
-def host_arguments(spec: GroupSpec, data: GroupData, rows: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What `run_members` takes: what is shared, and the host arrays of the group, of the first `rows` training rows.
+def host_arguments(spec: GroupSpec, data: GroupData) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `run_members` takes: what is shared, and the host arrays of the group.
 
     The data set and the test set stay on the device that they are on.
     """
@@ -99,7 +119,7 @@ def host_arguments(spec: GroupSpec, data: GroupData, rows: int) -> tuple[dict[st
     shared, members = arguments(spec, data, initial)
     if "drawn" in shared:
         shared["drawn"] = np.asarray(shared["drawn"])
-    return first_rows(shared, rows, leading=False), first_rows(to_host(members), rows, leading=True)
+    return shared, to_host(members)
 
 
 class Program:
@@ -195,9 +215,5 @@ def compile_group(spec: GroupSpec, data: GroupData) -> Any:
     Returns:
       A function of (data, n_train) that returns an `Outcome`.
     """
-
-    def prepared(data: GroupData) -> tuple[dict[str, Any], dict[str, Any]]:
-        return host_arguments(spec, data, data.targets.shape[1])
-
-    program = Program(spec, *prepared(data))
-    return lambda data, n_train: program(*prepared(data), n_train)
+    program = Program(spec, *host_arguments(spec, data))
+    return lambda data, n_train: program(*host_arguments(spec, data), n_train)

@@ -1,7 +1,7 @@
 """Flax networks; each call gives the output and the named representations."""
 
-from jaxalign.networks.base import Network, layers, n_parameters, normalizes_batches
+from jaxalign.networks.base import Network, layer_units, layers, n_parameters, normalizes_batches
 from jaxalign.networks.cnn import CNN
 from jaxalign.networks.dense import MLP, LinearNetwork
 
-__all__ = ["CNN", "MLP", "LinearNetwork", "Network", "layers", "n_parameters", "normalizes_batches"]
+__all__ = ["CNN", "MLP", "LinearNetwork", "Network", "layer_units", "layers", "n_parameters", "normalizes_batches"]

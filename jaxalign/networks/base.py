@@ -1,5 +1,6 @@
 """What a network is to jaxalign: a frozen dataclass that builds a flax module."""
 
+import functools
 import math
 from typing import Any, Protocol, runtime_checkable
 
@@ -25,19 +26,27 @@ class Network(Protocol):
         ...
 
 
+@functools.lru_cache(maxsize=256)
 def n_parameters(network: Network, input_shape: tuple[int, ...], n_outputs: int) -> int:
     """The number of trainable parameters (`nnx.Param`) of `network`; nothing is computed or allocated."""
     parameters = nnx.state(_abstract(network, input_shape, n_outputs), nnx.Param)
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(parameters))
 
 
+@functools.lru_cache(maxsize=256)
 def normalizes_batches(network: Network, input_shape: tuple[int, ...], n_outputs: int) -> bool:
     """Whether a row's output in training depends on the other rows, through statistics of the batch."""
     return bool(jax.tree.leaves(nnx.state(_abstract(network, input_shape, n_outputs), nnx.BatchStat)))
 
 
 def layers(network: Network, input_shape: tuple[int, ...], n_outputs: int) -> tuple[str, ...]:
-    """The names of the representations that `network` returns beside its output.
+    """The names of the representations that `network` returns beside its output; for errors see `layer_units`."""
+    return tuple(layer_units(network, input_shape, n_outputs))
+
+
+@functools.lru_cache(maxsize=256)
+def layer_units(network: Network, input_shape: tuple[int, ...], n_outputs: int) -> dict[str, int]:
+    """The representations that `network` returns beside its output: their names, and how many units they have.
 
     Raises:
       ValueError: if the module does not return an output (rows, n_outputs) and a dict of representations.
@@ -60,7 +69,7 @@ def layers(network: Network, input_shape: tuple[int, ...], n_outputs: int) -> tu
     leading = [getattr(value, "shape", ())[:1] for value in representations.values()]
     if getattr(output, "shape", None) != (rows, n_outputs) or any(shape != (rows,) for shape in leading):
         checks.reject("networks", allowed, network)
-    return tuple(representations)
+    return {name: math.prod(value.shape[1:]) for name, value in representations.items()}
 
 
 def _abstract(network: Network, input_shape: tuple[int, ...], n_outputs: int) -> nnx.Module:

@@ -2,6 +2,8 @@
 
 from jaxalign.sweep.compare import compare
 from jaxalign.sweep.config import SweepConfig
+from jaxalign.sweep.parameters import load_parameters
+from jaxalign.sweep.plan import plan
 from jaxalign.sweep.predict import predict
 from jaxalign.sweep.presets import presets
 from jaxalign.sweep.run import run_sweep
@@ -12,7 +14,9 @@ __all__ = [
     "SweepConfig",
     "compare",
     "interpolation_threshold",
+    "load_parameters",
     "load_sweep",
+    "plan",
     "predict",
     "presets",
     "run_sweep",

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from jaxalign import checks
 from jaxalign.ensemble.training import Training
@@ -141,3 +142,16 @@ presets = Presets(
         ),
     }
 )
+
+
+def as_config(config: Any) -> SweepConfig:
+    """The configuration itself, or that of the preset of this name at the laptop scale.
+
+    Raises:
+      ValueError: if it is neither.
+    """
+    if isinstance(config, str):
+        return presets[config]
+    if not isinstance(config, SweepConfig):
+        checks.reject("config", "a SweepConfig or the name of a preset", config)
+    return config

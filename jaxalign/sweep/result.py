@@ -1,6 +1,7 @@
 """The result of a sweep as an `xarray.Dataset`."""
 
 import importlib.metadata
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,32 +15,36 @@ MEMBER_VARIABLES = ("train_error", "test_error")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
-def empty_arrays(config: SweepConfig) -> dict[str, np.ndarray]:
-    """One NaN array for each result, in the axis order of the Dataset; `finite` is False throughout."""
-    shape = (len(config.networks), config.replicates, len(config.noise), len(config.n_train), config.members)
-    pairs = (*shape[1:4], len(config.networks), config.members, len(config.networks), config.members)
-    arrays: dict[str, np.ndarray] = {name: np.full(shape, np.nan, np.float32) for name in MEMBER_VARIABLES}
-    arrays["finite"] = np.zeros(shape, bool)
-    arrays["steps_trained"] = np.zeros(shape, np.int32)
-    return arrays | {name: np.full(pairs, np.nan, np.float32) for name in config.metrics}
+def template(config: SweepConfig) -> xr.Dataset:
+    """The result of a sweep before anything is computed: all names, dimensions, coordinates and attributes.
+
+    The values are NaN, False or 0, each variable one value that is broadcast and takes no memory.
+    """
+    cell, member, pair = _dimensions(config)
+    dtypes: dict[str, Any] = dict.fromkeys(MEMBER_VARIABLES, np.float32)
+    if config.task.classification:
+        dtypes["train_accuracy"] = np.float32
+    dtypes |= {"converged": np.bool_, "steps_trained": np.int32}
+    coordinates = _coordinates(config)
+    sizes = {name: len(values) for name, values in coordinates.items() if not isinstance(values, tuple)}
+    variables = {name: (member, _blank(dtype, [sizes[d] for d in member])) for name, dtype in dtypes.items()}
+    variables |= {name: (pair, _blank(np.float32, [sizes[d] for d in pair])) for name in config.metrics}
+    return xr.Dataset(variables, coordinates, _attributes(config))
 
 
-def assemble(config: SweepConfig, arrays: dict[str, np.ndarray], seconds: dict[str, float]) -> xr.Dataset:
-    """Names the dimensions, coordinates and attributes of the computed arrays."""
+def fill_value(dtype: Any) -> Any:
+    """What stands where nothing was computed: NaN, False or 0."""
+    return np.dtype(dtype).type(np.nan if np.issubdtype(dtype, np.floating) else 0)
+
+
+def _dimensions(config: SweepConfig) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Those of a cell, of a result of members, and of a measure between pairs."""
+    cell = ("replicate", config.task.noise_name, "n_train")
+    return cell, ("network", *cell, "member"), (*cell, "network_a", "member_a", "network_b", "member_b")
+
+
+def _coordinates(config: SweepConfig) -> dict[str, Any]:
     task, noise_name = config.task, config.task.noise_name
-    cell = ("replicate", noise_name, "n_train")
-    dims = ("network", *cell, "member")
-    pair_dims = (*cell, "network_a", "member_a", "network_b", "member_b")
-    variables = {name: (dims, arrays[name]) for name in MEMBER_VARIABLES}
-    if task.classification:
-        variables["train_accuracy"] = (dims, 1.0 - arrays["train_error"])
-    converged = arrays["finite"]
-    if config.training.tolerance is not None:
-        converged = converged & (arrays["train_error"] <= config.training.tolerance)
-    variables["converged"] = (dims, converged)
-    variables["steps_trained"] = (dims, arrays["steps_trained"])
-    variables |= {name: (pair_dims, arrays[name]) for name in config.metrics}
-
     names = [str(network) for network in config.networks]
     members = np.arange(config.members)
     coordinates = {
@@ -55,15 +60,21 @@ def assemble(config: SweepConfig, arrays: dict[str, np.ndarray], seconds: dict[s
         coordinates |= {"network_a": names, "member_a": members, "network_b": names, "member_b": members}
     if task.alpha(1) is not None:
         coordinates["alpha"] = ("n_train", [task.alpha(n) for n in config.n_train])
+    return coordinates
+
+
+def _attributes(config: SweepConfig) -> dict[str, Any]:
     packages = [f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES]
-    attributes = {
+    return {
         "config": to_json(config),
         "versions": ", ".join([f"jaxalign {__version__}", *packages]),
         "device": jax.devices()[0].device_kind,
         "probes": config.probes,
-        **{f"seconds_{phase}": round(value, 3) for phase, value in seconds.items()},
     }
-    return xr.Dataset(variables, coordinates, attributes)
+
+
+def _blank(dtype: Any, shape: list[int]) -> np.ndarray:
+    return np.broadcast_to(fill_value(dtype), shape)
 
 
 def noise_dimension(dataset: xr.Dataset) -> str:

@@ -1,28 +1,38 @@
-"""`run_sweep`: trains every ensemble of a configuration and compares all pairs of its members."""
+"""`run_sweep`: trains every ensemble of a configuration, compares all pairs of its members, and stores cell by cell."""
 
+import contextlib
+import logging
 import os
-import threading
+import signal
 import time
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, NoReturn
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from tqdm.auto import tqdm
 
 from jaxalign import checks
-from jaxalign.alignment.pairs import all_pairs
-from jaxalign.ensemble import GroupData, GroupSpec, Outcome, choose_chunk, compile_group, draw_group
-from jaxalign.networks import Network
-from jaxalign.sweep import plan, result
+from jaxalign.sweep import processes, result
 from jaxalign.sweep.config import SweepConfig
-from jaxalign.sweep.presets import presets
-from jaxalign.sweep.store import load_same, save_sweep
+from jaxalign.sweep.engine import Engine
+from jaxalign.sweep.grid import Grid
+from jaxalign.sweep.growing_store import Store
+from jaxalign.sweep.lock import StoreLock
+from jaxalign.sweep.opening import as_location, find
+from jaxalign.sweep.parameters import check_parameters_location, save_parameters
+from jaxalign.sweep.pipeline import FinishedCell, Pipeline, Stopped, TrainedState
+from jaxalign.sweep.presets import as_config
+from jaxalign.sweep.progress import Progress, log_shown
+from jaxalign.sweep.representations import kept_representations
+from jaxalign.sweep.runtime import Interrupted, Interrupts, compiled_programs_kept
+from jaxalign.sweep.units import Cell, Unit, units
 from jaxalign.threads import one_blas_thread
+
+logger = logging.getLogger("jaxalign")
+
+_SECONDS_PER_TICK = 0.5
 
 
 def run_sweep(
@@ -30,14 +40,33 @@ def run_sweep(
     store: str | os.PathLike | None = None,
     resume: bool = True,
     progress: bool = True,
+    *,
+    memory_budget: int | None = None,
+    save_representations: bool | None = None,
+    save_parameters: bool = False,
+    compilation_cache: str | os.PathLike | None = None,
+    verbose: bool = False,
 ) -> xr.Dataset:
     """Trains every ensemble of a sweep and compares all pairs of its members.
 
+    On one CPU all cores are used; on several devices, of this process or of all processes of `jax.distributed`, members
+    are sharded over them. On several hosts every process makes the same call, process 0 writes the store, and all
+    return the result.
+
     Args:
       config: a `SweepConfig`, or the name of one of `jaxalign.presets`, which means its laptop scale.
-      store: the path of a zarr store to keep the result in, or None.
-      resume: whether a store that holds the result of this configuration is loaded instead of computed again.
-      progress: whether to show a progress bar, in a terminal or in a notebook; it counts networks.
+      store: where the result is kept, written cell by cell: the path of a zarr store, or a URL that fsspec knows. None
+        keeps nothing. A store of a smaller sweep grows: a configuration with more noise levels, sample sizes, members
+        or replicates computes only what is new.
+      resume: whether finished cells in the store are kept; otherwise all are computed again.
+      progress: whether to show a progress bar, in a terminal or in a notebook, or elsewhere a line every minute.
+      memory_budget: bytes per device that training and comparing may use; by default half of what is free.
+      save_representations: whether the store keeps them, (probes, units) numbers for each network, so that more
+        members can be added without training the present ones again. None keeps them up to 1 GB in all.
+      save_parameters: whether trained weights are kept beside the store; see `jaxalign.load_parameters`.
+      compilation_cache: a folder where compiled programs are kept for other processes, for the time of this call. It
+        must be trusted: it holds code that is executed.
+      verbose: whether the log of jaxalign is shown, unless the program has set up its own.
 
     Returns:
       A Dataset with `train_error`, `test_error`, `converged`, `steps_trained` (0 of solved networks) and, for
@@ -45,166 +74,224 @@ def run_sweep(
       variable per metric of dims (replicate, noise, n_train, network_a, member_a, network_b, member_b): the measure
       from a to b. A representation is not compared with itself: the diagonal is NaN, so that plain means are means
       over pairs. Members that diverged are NaN, with `converged` False. Attributes hold the configuration as JSON,
-      versions, the device, and seconds per phase (`seconds_train` and `seconds_align` summed over the threads that
-      work at the same time).
+      versions, the device, and seconds per phase, added up over the runs that computed the store (`seconds_compile`,
+      `seconds_train` and `seconds_align` are summed over the threads that work at the same time).
 
     Raises:
-      ValueError: if an argument is not allowed, or if the store holds another configuration.
+      ValueError: if an argument is not allowed, the store holds another configuration, or the budget is too small.
       FileNotFoundError: if the data set is not there and cannot be had.
+      OSError: if the store is in use by another run, or cannot be written; finished cells are kept.
+      KeyboardInterrupt: on Ctrl-C, after what is finished was written; the message says how to go on.
+      SystemExit: on SIGTERM, in the same way, with the code 143.
     """
-    config = _as_config(config)
-    checks.boolean("resume", resume)
-    checks.boolean("progress", progress)
-    path = _as_path(store)
-    if path is not None and (kept := load_same(path, config)) is not None and resume:
-        return kept
-    dataset = _compute(config, progress)
-    if path is not None:
-        save_sweep(dataset, path)
-    return dataset
-
-
-def _as_config(config: Any) -> SweepConfig:
-    if isinstance(config, str):
-        return presets[config]
-    if not isinstance(config, SweepConfig):
-        checks.reject("config", "a SweepConfig or the name of a preset", config)
-    return config
-
-
-def _as_path(path: Any) -> Path | None:
-    if path is not None and not isinstance(path, (str, os.PathLike)):
-        checks.reject("store", "None or a path", path)
-    return None if path is None else Path(path)
-
-
-class _Seconds:
-    """Seconds per phase, added up from several threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.phases = {"compile": 0.0, "train": 0.0, "align": 0.0}
-
-    def add(self, phase: str, start: float) -> None:
-        with self._lock:
-            self.phases[phase] += time.perf_counter() - start
-
-
-def _compute(config: SweepConfig, progress: bool) -> xr.Dataset:
+    config = as_config(config)
+    options = {"resume": resume, "progress": progress, "save_parameters": save_parameters, "verbose": verbose}
+    for name, value in options.items():
+        checks.boolean(name, value)
+    if save_representations is not None:
+        checks.boolean("save_representations", save_representations)
+    location = as_location(store)
+    if save_parameters:
+        if location is None:
+            checks.reject("store", "given where parameters are saved", None)
+        check_parameters_location(location)
     start = time.perf_counter()
-    seconds = _Seconds()
-    arrays = result.empty_arrays(config)
-    todo = plan.cells(config)
-    networks_per_unit = len(config.networks) * len(config.noise) * config.members
-    with tqdm(total=networks_per_unit * len(todo), unit="network", disable=not progress, smoothing=0.0) as bar:
-        bar.set_description("drawing")
-        data = [_draw(config, replicate) for replicate in range(config.replicates)]
-        bar.set_description("compiling")
-        phase = time.perf_counter()
-        programs = _compile(config, data[0])
-        seconds.add("compile", phase)
-        bar.set_description("training")
-
-        def run(cell: plan.Cells) -> None:
-            _run_cells(config, cell, data[cell.replicate], programs, arrays, seconds)
-
-        for _ in _in_threads(run, todo):
-            bar.update(networks_per_unit)
-    return result.assemble(config, arrays, {**seconds.phases, "total": time.perf_counter() - start})
-
-
-def _in_threads(function: Any, items: list) -> Iterable[Any]:
-    """Yields the results as they come. On a CPU one execution leaves cores idle, so there is one thread per core."""
-    workers = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
-    with one_blas_thread(), ThreadPoolExecutor(min(workers, len(items))) as executor:
-        futures = [executor.submit(function, item) for item in items]
+    engine = Engine(config, memory_budget=memory_budget, keep_state=save_parameters)
+    level = logging.DEBUG if verbose else logging.INFO if progress else None
+    with (
+        log_shown(level if processes.is_leader() else None),
+        compiled_programs_kept(compilation_cache),
+        one_blas_thread(),
+        contextlib.ExitStack() as stack,
+    ):
+        opened = _open(config, location, save_representations, resume, stack)
+        done = opened.done
+        run = _Run(engine, opened, save_parameters)
+        missing = run.networks_missing(done)
+        finished = sum(members >= config.members for members in done.values())
+        if location is not None and finished:
+            logger.info("%d of %d cells are finished already in %s", finished, len(done), location)
+        bar = stack.enter_context(
+            contextlib.closing(Progress(progress and processes.is_leader(), len(done), finished, missing))
+        )
         try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            executor.shutdown(wait=False, cancel_futures=True)
-            raise
+            with Interrupts() as interrupts:
+                run.compute(done, bar, interrupts)
+        except Interrupted:
+            _leave(interrupts, location, sum(members >= config.members for members in done.values()), len(done))
+        finally:
+            if opened.store is not None and bar.networks:
+                _add_seconds(opened.store, {**engine.seconds.phases, "total": time.perf_counter() - start})
+        return processes.from_leader(None if opened.store is None else opened.store.read())
 
 
-def _spec(config: SweepConfig, network: Network, rows: int) -> GroupSpec:
-    return GroupSpec(
-        network=network,
-        task=config.task,
-        training=config.training,
-        layer=config.layer,
-        # Without a measure nothing looks at the representations, which are most of what a solved network returns.
-        probes=config.probes if config.metrics else 1,
-        shared_inputs=config.shared_inputs,
-        shared_batches=config.shared_batches,
-        chunk=choose_chunk(network, config.task, rows),
-        noise_levels=len(config.noise),
-    )
+class _Opened(NamedTuple):
+    """The store and its lock, which the leader alone has, and what all processes know of it."""
+
+    store: Store | None
+    lock: StoreLock | None
+    grids: tuple[Grid, ...]
+    done: dict[Cell, int]  # members that each cell holds
+    extend: bool  # whether these need not be trained again
 
 
-def _draw(config: SweepConfig, replicate: int) -> GroupData:
-    rows = max(plan.padded_rows(config, network, n) for network in config.networks for n in config.n_train)
-    return draw_group(
-        config.task,
-        seed=config.seed,
-        replicate=replicate,
-        noise=config.noise,
-        members=config.members,
-        rows=rows,
-        n_train=max(config.n_train),
-        probes=config.probes,
-        shared_inputs=config.shared_inputs,
-        shared_init=config.shared_init,
-        shared_batches=config.shared_batches,
-    )
-
-
-def _first_rows(config: SweepConfig, data: GroupData, rows: int) -> GroupData:
-    drawn = data.drawn[:rows] if config.shared_inputs else data.drawn[:, :rows]
-    return data._replace(drawn=drawn, targets=data.targets[:, :rows])
-
-
-def _compile(config: SweepConfig, data: GroupData) -> dict[tuple[Network, int], Any]:
-    """One program per network and padded number of rows, compiled side by side."""
-    shapes = {(network, plan.padded_rows(config, network, n)) for network in config.networks for n in config.n_train}
-
-    def compile_one(shape: tuple[Network, int]) -> tuple[tuple[Network, int], Any]:
-        network, rows = shape
-        return shape, compile_group(_spec(config, network, rows), _first_rows(config, data, rows))
-
-    return dict(_in_threads(compile_one, sorted(shapes, key=lambda shape: -shape[1])))
-
-
-def _run_cells(
+def _open(
     config: SweepConfig,
-    cell: plan.Cells,
-    data: GroupData,
-    programs: dict[tuple[Network, int], Any],
-    arrays: dict[str, np.ndarray],
-    seconds: _Seconds,
-) -> None:
-    """Computes all networks and noise levels of one replicate and sample size, and writes them into `arrays`."""
-    at = config.n_train.index(cell.n_train)
-    grid = (len(config.noise), config.members)
-    representations = []
-    start = time.perf_counter()
-    for i, network in enumerate(config.networks):
-        rows = plan.padded_rows(config, network, cell.n_train)
-        outcome: Outcome = programs[network, rows](_first_rows(config, data, rows), jnp.int32(cell.n_train))
-        arrays["train_error"][i, cell.replicate, :, at] = np.asarray(outcome.train_error).reshape(grid)
-        arrays["test_error"][i, cell.replicate, :, at] = np.asarray(outcome.test_error).reshape(grid)
-        arrays["steps_trained"][i, cell.replicate, :, at] = np.asarray(outcome.steps).reshape(grid)
-        arrays["finite"][i, cell.replicate, :, at] = np.asarray(outcome.finite).reshape(grid)
-        representations.append(outcome.representation.reshape(*grid, *outcome.representation.shape[1:]))
-    seconds.add("train", start)
-    if not config.metrics:
-        return
-    start = time.perf_counter()
-    # Narrower representations are widened by zeros, which change no distance between probes.
-    width = max(x.shape[-1] for x in representations)
-    widened = [jnp.pad(x, [(0, 0)] * 3 + [(0, width - x.shape[-1])]) for x in representations]
-    for level, members in enumerate(jnp.concatenate(widened, axis=1)):
-        for name, matrix in all_pairs(members, config.metrics, workers=1).items():
-            matrix = np.where(np.eye(len(matrix), dtype=bool), np.nan, matrix)
-            sides = (len(config.networks), config.members) * 2
-            arrays[name][cell.replicate, level, at] = matrix.reshape(sides)
-    seconds.add("align", start)
+    location: str | None,
+    save_representations: bool | None,
+    resume: bool,
+    stack: contextlib.ExitStack,
+) -> _Opened:
+    """Locks and opens the store, and says what is in it.
+
+    Only the leader has the store; all processes learn what is in it, or why it cannot be used.
+    """
+    store, lock, found = None, None, None
+    if processes.is_leader():
+        try:
+            lock = stack.enter_context(StoreLock(location))
+            # What a store that is there keeps was decided when it was made.
+            asked = save_representations or find(location) is None
+            representation = kept_representations(config, location, save_representations) if asked else None
+            store = stack.enter_context(Store.open(location, result.template(config), representation=representation))
+            if not resume:
+                store.forget()
+            done = store.members_done()
+            found = store.grids, done, store.representation is not None
+        except (ValueError, OSError) as error:
+            found = error
+    found = processes.from_leader(found)
+    if isinstance(found, Exception):
+        raise found
+    grids, done, kept = found
+    cells = {
+        Cell(replicate, level, n_train): int(done[replicate, i, j])
+        for replicate in range(config.replicates)
+        for i, level in enumerate(config.noise)
+        for j, n_train in enumerate(config.n_train)
+    }
+    # Only the leader could read the representations that members were trained to before.
+    return _Opened(store, lock, grids, cells, kept and jax.process_count() == 1)
+
+
+def _leave(interrupts: Interrupts, location: str | None, finished: int, cells: int) -> NoReturn:
+    kept = f"{finished} of {cells} cells are kept in {location}; the same call goes on with the others"
+    message = f"stopped: {kept if location is not None else 'nothing is kept without a store'}"
+    logger.warning(message)
+    if interrupts.received == signal.SIGTERM:
+        raise SystemExit(128 + signal.SIGTERM)
+    raise KeyboardInterrupt(message)
+
+
+def _add_seconds(store: Store, seconds: dict[str, float]) -> None:
+    before = store.attributes
+    names = {f"seconds_{phase}": value for phase, value in seconds.items()}
+    store.update_attributes({name: round(before.get(name, 0.0) + value, 3) for name, value in names.items()})
+
+
+class _Run:
+    """One call of `run_sweep`; the leader of the processes has the store."""
+
+    def __init__(self, engine: Engine, opened: _Opened, save: bool) -> None:
+        self._engine, self._store, self._lock = engine, opened.store, opened.lock
+        self._stages = units(opened.grids, engine.devices, extend=opened.extend)
+        self._save = save
+        self._asked = Grid.of(engine.config)
+        self._writing = 0.0
+
+    def compute(self, done: dict[Cell, int], progress: Progress, interrupts: Interrupts) -> None:
+        """Computes what is not done, stage by stage, and raises what stopped it."""
+        for stage in self._stages:
+            pending = [unit for unit in stage if any(self._is_missing(unit, cell, done) for cell in unit.cells)]
+            if not pending:
+                continue
+            progress.stage("compiling")
+            self._compile(pending)
+            progress.stage("training")
+            self._compute(pending, done, progress, interrupts)
+
+    def networks_missing(self, done: dict[Cell, int]) -> int:
+        """How many networks are to be trained."""
+        missing = 0
+        for unit in (unit for stage in self._stages for unit in stage):
+            if any(self._is_missing(unit, cell, done) for cell in unit.cells):
+                missing += len(unit.cells) * (unit.members - unit.first) * len(self._engine.config.networks)
+        return missing
+
+    def _is_missing(self, unit: Unit, cell: Cell, done: dict[Cell, int]) -> bool:
+        return cell in done and done[cell] < min(unit.members, self._asked.members)
+
+    def _is_new(self, value: FinishedCell, done: dict[Cell, int]) -> bool:
+        """Whether a cell was asked for and was not there already, as those beside an unfinished one may be."""
+        return value.cell in done and done[value.cell] < min(value.members, self._asked.members)
+
+    def _compile(self, pending: Sequence[Unit]) -> None:
+        engine, shapes = self._engine, {}
+        for unit in pending:
+            for execution in engine.executions(unit):
+                shapes.setdefault(engine.shape(execution), execution)
+        with ThreadPoolExecutor(engine.workers) as threads:
+            compiled = threads.map(engine.compile, shapes.values())
+            if engine.config.metrics:
+                engine.prepare_compare(max(pending, key=lambda unit: unit.members))
+            list(compiled)
+
+    def _compute(
+        self, pending: Sequence[Unit], done: dict[Cell, int], progress: Progress, interrupts: Interrupts
+    ) -> None:
+        pipeline = Pipeline(self._engine, pending, self._read, self._save)
+        left = sum(len(unit.cells) for unit in pending)
+        stopping, failure = False, None
+        for value in pipeline.results(_SECONDS_PER_TICK):
+            progress.tick()
+            if interrupts.received and not stopping:
+                stopping = True
+                pipeline.stop()
+                if jax.process_count() == 1:
+                    break
+            if isinstance(value, Stopped):
+                break
+            if value is not None and failure is None:
+                try:
+                    self._write(value, done, progress)
+                except OSError as error:
+                    failure = error
+                    pipeline.stop()
+                    if jax.process_count() == 1:
+                        break
+            left -= isinstance(value, FinishedCell)
+            if not left:
+                break
+        if failure is not None:
+            raise failure
+        if left:
+            for value in pipeline.leftover():
+                self._write(value, done, progress)
+            raise Interrupted
+        pipeline.join()
+
+    def _read(self, cell: Cell) -> dict[str, np.ndarray]:
+        return {} if self._store is None else self._store.read_cell(*cell)
+
+    def _write(self, value: Any, done: dict[Cell, int], progress: Progress) -> None:
+        start = time.perf_counter()
+        if self._lock is not None:
+            self._lock.check()
+        if isinstance(value, TrainedState):
+            if self._store is not None and self._store.location is not None:
+                save_parameters(self._store.location, *value)
+        elif isinstance(value, FinishedCell) and self._is_new(value, done):
+            if self._store is not None:
+                kept = value.values if self._store.representation else _without(value.values, "representation")
+                self._store.write_cell(*value.cell, kept, value.members)
+            done[value.cell] = value.members
+            progress.cell(_name(value.cell, self._engine.config), value.trained)
+        self._engine.seconds.add("write", start)
+
+
+def _without(values: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != name}
+
+
+def _name(cell: Cell, config: SweepConfig) -> str:
+    return f"n_train {cell.n_train}, {config.task.noise_name} {cell.level:g}, replicate {cell.replicate}"

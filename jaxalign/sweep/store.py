@@ -1,35 +1,73 @@
-"""Results on disk: one zarr store per sweep, which appears whole or not at all."""
+"""Results on disk: `save_sweep` and `load_sweep`."""
 
-import json
 import os
 import shutil
 import tempfile
-import warnings
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 
-from jaxalign.sweep.config import SweepConfig, to_json
+from jaxalign.sweep.growing_store import Store
+from jaxalign.sweep.layout import DONE, MEMBER_AXES, quiet
+from jaxalign.sweep.lock import StoreLock
 from jaxalign.sweep.result import noise_dimension
+
+__all__ = ["Store", "load_sweep", "save_sweep", "write_store"]
 
 
 def save_sweep(dataset: xr.Dataset, path: str | os.PathLike) -> None:
-    """Writes the result of a sweep to a zarr store.
+    """Writes the result of a sweep to a zarr store, cell by cell.
 
-    The store is written beside its place and moved there when it is complete; an existing store is replaced only if
-    it holds the same configuration.
+    A store that is there is written over or grows if its configuration is the same or a part of this one.
 
     Args:
       dataset: what `run_sweep` returned.
-      path: where to; parent folders are made.
+      path: a path, whose parent folders are made, or a URL that fsspec knows.
 
     Raises:
-      ValueError: if `dataset` is no result of a sweep, or `path` exists and is not a store of this configuration.
+      ValueError: if `dataset` is no result of a sweep, or `path` exists and is a store of another configuration, of
+        a larger one, or no store at all.
+      OSError: if the store cannot be written, or another process writes it.
     """
-    noise_dimension(dataset)
-    path = Path(path)
-    _refuse_other(path, dataset.attrs["config"])
-    write_store(dataset, path)
+    noise = noise_dimension(dataset)
+    with StoreLock(path) as lock, Store.open(path, dataset) as store:
+        if not store.grid.holds(store.grids[-1]) or store.representation is not None:
+            raise ValueError(f"the store {path} holds more than dataset; name another store")
+        grid = store.grid
+        for replicate, level, n_train in np.ndindex(grid.replicates, len(grid.noise), len(grid.n_train)):
+            cell = dataset.isel({"replicate": replicate, noise: level, "n_train": n_train})
+            members = int(cell[DONE]) if DONE in cell else grid.members
+            part = cell.isel({dim: slice(members) for dim in MEMBER_AXES if dim in cell.dims})
+            lock.check()
+            store.forget([(replicate, level, n_train)])
+            store.write_cell(
+                replicate,
+                grid.noise[level],
+                grid.n_train[n_train],
+                {str(name): variable.values for name, variable in part.data_vars.items() if name != DONE},
+                members,
+            )
+        store.update_attributes({name: value for name, value in dataset.attrs.items() if name != "config"})
+
+
+def load_sweep(path: str | os.PathLike) -> xr.Dataset:
+    """Reads the result of a sweep into memory, also while it is computed.
+
+    Args:
+      path: a path, or a URL that fsspec knows.
+
+    Returns:
+      The Dataset that `run_sweep` returns. If cells are not computed it is NaN there (False, 0), and has a variable
+      `members_done` of dims (replicate, noise, n_train) that says how many members each cell holds.
+
+    Raises:
+      FileNotFoundError: if there is nothing at `path`.
+      ValueError: if what is there is not a store that `save_sweep` or `run_sweep` wrote.
+      OSError: if it cannot be read.
+    """
+    with Store.open_to_read(path) as store:
+        return store.read()
 
 
 def write_store(dataset: xr.Dataset, path: Path) -> None:
@@ -37,59 +75,9 @@ def write_store(dataset: xr.Dataset, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
         written = Path(scratch) / "written"
-        with warnings.catch_warnings():
-            # Text coordinates have no final specification in zarr format 3 yet; what is written here is read here.
-            warnings.filterwarnings("ignore", message=".*(Zarr V3|Zarr format 3).*")
+        with quiet():
             dataset.to_zarr(written, mode="w", consolidated=False)
         if path.exists():
             os.replace(path, Path(scratch) / "replaced")
         os.replace(written, path)
         shutil.rmtree(Path(scratch) / "replaced", ignore_errors=True)
-
-
-def load_sweep(path: str | os.PathLike) -> xr.Dataset:
-    """Reads the result of a sweep into memory.
-
-    Raises:
-      FileNotFoundError: if there is nothing at `path`.
-      ValueError: if what is there is not a store that `save_sweep` or `run_sweep` wrote.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"there is no store at {path}")
-    if not (path / "zarr.json").is_file():
-        raise ValueError(f"{path} must be a zarr store written by jaxalign, got a {_kind(path)}")
-    with xr.open_zarr(path, consolidated=False) as opened:
-        dataset = opened.load()
-    if "config" not in dataset.attrs:
-        raise ValueError(f"{path} must be a zarr store written by jaxalign, got one without a configuration")
-    return dataset
-
-
-def load_same(path: Path, config: SweepConfig) -> xr.Dataset | None:
-    """The result kept at `path`, None if there is nothing.
-
-    Raises:
-      ValueError: if what is there is not the result of `config`; the message names what differs.
-    """
-    if not path.exists():
-        return None
-    _refuse_other(path, to_json(config))
-    return load_sweep(path)
-
-
-def _refuse_other(path: Path, config: str) -> None:
-    if not path.exists():
-        return
-    kept, wanted = json.loads(load_sweep(path).attrs["config"]), json.loads(config)
-    if kept != wanted:
-        differences = "; ".join(
-            f"{name}: {json.dumps(kept.get(name))} there, {json.dumps(wanted.get(name))} asked for"
-            for name in sorted({*kept, *wanted})
-            if kept.get(name) != wanted.get(name)
-        )
-        raise ValueError(f"the store {path} holds another configuration ({differences}); name another store")
-
-
-def _kind(path: Path) -> str:
-    return "folder" if path.is_dir() else "file"

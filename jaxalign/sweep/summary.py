@@ -26,8 +26,9 @@ def summarize(dataset: xr.Dataset) -> xr.Dataset:
     Returns:
       Of a sweep, a Dataset with, for each error and accuracy, NAME and NAME_stderr of dims (network, noise, n_train);
       for each measure, NAME and NAME_stderr of dims (network_a, network_b, noise, n_train), from a to b, where pairs of
-      two networks are of different members too; `n_diverged`; and `interpolation_threshold` with its standard error. A
-      standard error is NaN where there is nothing to estimate it from.
+      two networks are of different members too; `n_diverged`; of a sweep that is not finished `n_unfinished` of dims
+      (noise, n_train), the members of each network that are not computed yet; and `interpolation_threshold` with its
+      standard error. A standard error is NaN where there is nothing to estimate it from.
       For each measure also NAME_error_spearman of dims (network): Spearman's rank correlation over all cells (noise,
       n_train) with noise, without which members may be identical, between the mean of the measure as it stands, over
       pairs of that network, and the mean test error. Of a measure that is lower for more aligned networks, such as
@@ -53,8 +54,12 @@ def summarize(dataset: xr.Dataset) -> xr.Dataset:
             order = ("network_a", "network_b", *cell, "replicate", "member_a", "member_b")
             means = _mean_of_replicated_pairs(dataset[name].transpose(*order).values)
             out[name], out[f"{name}_stderr"] = ((("network_a", "network_b", *cell), v) for v in means)
-    diverged = dataset["test_error"].isnull()
-    out["n_diverged"] = diverged.sum(("replicate", "member")).transpose("network", *cell)
+    missing = dataset["test_error"].isnull()
+    if "members_done" in dataset:
+        computed = dataset["member"] < dataset["members_done"]
+        missing = missing & computed
+        out["n_unfinished"] = (~computed).sum(("replicate", "member")).transpose(*cell)
+    out["n_diverged"] = missing.sum(("replicate", "member")).transpose("network", *cell)
     kept = {
         name: c for name, c in dataset.coords.items() if not {"replicate", "member", "member_a", "member_b"} & {*c.dims}
     }

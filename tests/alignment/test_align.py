@@ -1,4 +1,3 @@
-import functools
 import inspect
 import json
 import warnings
@@ -19,7 +18,8 @@ TESTED = tuple(name for name in VARIOUS if METRICS[name].larger_is_more_similar 
 FEW = ("information_imbalance", "linear_cka_debiased")
 NULL = ("null_mean", "null_std", "z", "p")
 PAIRS = ("network_a", "network_b")
-PERMUTATIONS, SEED = 9, 5
+# As many as are compared at once of three representations: with more of them the programs are the same.
+PERMUTATIONS, SEED = 21, 5
 
 
 @pytest.fixture(scope="module")
@@ -33,18 +33,15 @@ def aligned(points):
     return align(points, VARIOUS, null=PERMUTATIONS, seed=SEED)
 
 
-def null_values(points, name, permutations=PERMUTATIONS, seed=SEED):
-    """Of `pairs.null_matrices`, shape (permutations, 3, 3)."""
-    return _null_values(points.tobytes(), name, permutations, seed)
-
-
-@functools.cache
-def _null_values(buffer, name, permutations, seed):
-    points = jnp.asarray(np.frombuffer(buffer, np.float32).reshape(3, 60, 4))
-    (family,) = pairs.families_of((name,), None, 60)
-    plan = plan_family(family, 3, 60, 4, permutations, 10**10)
-    orders = draw_orders(permutations, 60, seed)
-    return np.array([matrices[name] for matrices in pairs.null_matrices(points, family, plan, orders)], np.float64)
+@pytest.fixture(scope="module")
+def nulls(points):
+    """Of `pairs.null_matrices`, of shape (permutations, 3, 3) for each measure."""
+    orders, found = draw_orders(PERMUTATIONS, 60, SEED), {}
+    for family in pairs.families_of(VARIOUS, None, 60):
+        plan = plan_family(family, 3, 60, 4, PERMUTATIONS, 10**10)
+        matrices = list(pairs.null_matrices(jnp.asarray(points), family, plan, orders))
+        found |= {name: np.array([values[name] for values in matrices], np.float64) for name in family.names}
+    return found
 
 
 def test_without_a_null(points):
@@ -146,8 +143,8 @@ def test_other_types_are_computed_in_float32(points):
 
 
 @pytest.mark.parametrize("name", TESTED)
-def test_the_null_by_hand(name, points, aligned):
-    values = null_values(points, name)
+def test_the_null_by_hand(name, nulls, aligned):
+    values = nulls[name]
     observed = aligned[name].values.astype(np.float64)
     mean, std = values.mean(0), values.std(0, ddof=1)
     np.testing.assert_allclose(aligned[f"{name}_null_mean"], mean, atol=1e-6)
@@ -170,10 +167,9 @@ def test_p_values(name, aligned):
 
 
 @pytest.mark.parametrize("name", [name for name in TESTED if METRICS[name].symmetric])
-def test_the_null_of_a_symmetric_measure_is_of_pairs(name, points):
+def test_the_null_of_a_symmetric_measure_is_of_pairs(name, nulls):
     """Both entries of a pair are one value, whose fluctuation their mean must not average away."""
-    values = null_values(points, name)
-    np.testing.assert_allclose(values, values.swapaxes(1, 2), atol=1e-6)
+    np.testing.assert_allclose(nulls[name], nulls[name].swapaxes(1, 2), atol=1e-6)
 
 
 def test_seeds(points, aligned):
@@ -213,7 +209,7 @@ def test_a_single_permutation(points):
 
 @pytest.mark.parametrize("metrics", [FEW, ("tie_fraction", "linear_cka_debiased"), ("tie_fraction",)])
 def test_progress(metrics, points, capfd):
-    align(points, metrics, null=2, progress=True)
+    align(points, metrics, null=PERMUTATIONS, progress=True)
     shown = capfd.readouterr()
     assert shown.out == "" and metrics[-1] in shown.err
     last = shown.err.replace("\n", "").split("\r")[-1]
@@ -221,7 +217,7 @@ def test_progress(metrics, points, capfd):
 
 
 def test_no_progress(points, capfd):
-    align(points, FEW, null=2)
+    align(points, FEW, null=PERMUTATIONS)
     assert capfd.readouterr() == ("", "")
 
 

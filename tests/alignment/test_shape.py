@@ -2,7 +2,6 @@ import functools
 import inspect
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
@@ -46,11 +45,12 @@ def together(a, b):
 
 batched = jax.jit(jax.vmap(together))
 compare = jax.jit(lambda form, a, b: form.compare(a, b), static_argnums=0)
-embed_prepared = jax.jit(lambda embed, points: embed(points, 1), static_argnums=0)
+permute = jax.jit(lambda permute, state, order: permute(state, order), static_argnums=0)
+prepare_and_embed = jax.jit(lambda embed, x: embed(prepare(x[None])[0], 1), static_argnums=0)
 
 
 def embed(form, x):
-    return embed_prepared(form.embed, prepare(jnp.asarray(x)[None])[0])
+    return prepare_and_embed(form.embed, np.asarray(x, np.float32))
 
 
 def correlated(n=N, widths=WIDTHS, seed=0, noise=1.0):
@@ -209,11 +209,12 @@ def test_svcca_keeps_the_smallest_number_that_reaches_the_variance():
     b = (basis[:, :4] * rho + basis[:, 4:] * np.sqrt(1 - rho**2)) * [4, 2, 1, 1e-5]
     states = [embed(shape.SVCCA, x) for x in (a, b)]
     for variance, kept in ((0.76, 1), (0.77, 2), (0.95, 2), (0.96, 3)):
-        np.testing.assert_allclose(shape.svcca_form(variance).compare(*states), rho[:kept].mean(), atol=1e-4)
+        value = compare(shape.svcca_form(variance), *states)
+        np.testing.assert_allclose(value, rho[:kept].mean(), atol=1e-4)
     a[:, 3] *= 100
     b[:, 3] *= 100
     states = [embed(shape.SVCCA, x) for x in (a, b)]
-    np.testing.assert_allclose(shape.svcca_form(1.0).compare(*states), rho.mean(), atol=1e-4)
+    np.testing.assert_allclose(compare(shape.svcca_form(1.0), *states), rho.mean(), atol=1e-4)
 
 
 def test_forms_are_cached():
@@ -338,7 +339,7 @@ def test_permuted_state(name):
     a, b = correlated()
     order = np.random.default_rng(4).permutation(N).astype(np.int32)
     state, other = embed(form, a), embed(form, b)
-    permuted, both = form.permute(state, jnp.asarray(order)), form.permute(other, jnp.asarray(order))
+    permuted, both = (permute(form.permute, x, order) for x in (state, other))
     np.testing.assert_allclose(compare(form, state, other), together(a, b)[name], rtol=1e-5)
     np.testing.assert_allclose(compare(form, permuted, other), compare(form, embed(form, a[order]), other), rtol=1e-4)
     np.testing.assert_allclose(compare(form, permuted, both), compare(form, state, other), rtol=1e-4)

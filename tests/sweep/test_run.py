@@ -10,8 +10,8 @@ from threadpoolctl import threadpool_info
 import jaxalign
 from jaxalign import MLP, ImageTask, LinearNetwork, LinearTeacher, Ridge, SweepConfig, Training
 from jaxalign.alignment import conditional_copula_entropy
-from jaxalign.sweep import plan
-from jaxalign.sweep.run import _in_threads
+from jaxalign.sweep.engine import Engine
+from jaxalign.sweep.units import padded_rows
 from jaxalign.tasks import PowerLaw
 
 DIGITS = SweepConfig(
@@ -195,12 +195,14 @@ def test_a_covariance_goes_through_the_sweep_and_back(tmp_path):
 
 
 def test_workers_and_blas_do_not_multiply_their_threads(monkeypatch):
-    def blas_threads(_=None):
+    def blas_threads():
         return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
 
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
-    before = blas_threads()
-    assert list(_in_threads(blas_threads, [1, 2, 3])) == [{1}] * 3
+    seen, before = [], blas_threads()
+    execute = Engine.execute
+    monkeypatch.setattr(Engine, "execute", lambda *arguments: (seen.append(blas_threads()), execute(*arguments))[1])
+    run(dataclasses.replace(LINEAR, metrics=()))
+    assert len(seen) >= 8 and all(count == {1} for count in seen)
     assert blas_threads() == before
 
 
@@ -209,7 +211,7 @@ def test_workers_and_blas_do_not_multiply_their_threads(monkeypatch):
     [
         ({"config": "quikstart"}, r"preset must be one of .*quickstart; got 'quikstart'"),
         ({"config": 3}, "config must be a SweepConfig or the name of a preset, got 3"),
-        ({"config": DIGITS, "store": 3}, "store must be None or a path, got 3"),
+        ({"config": DIGITS, "store": 3}, "store must be None, a path or a URL, got 3"),
         ({"config": DIGITS, "resume": 1}, "resume must be True or False"),
     ],
 )
@@ -226,8 +228,8 @@ def test_missing_data_is_an_error_that_helps(monkeypatch, tmp_path):
 
 
 def test_padding_shapes():
-    rows = [plan.padded_rows(LINEAR, LINEAR.networks[0], n) for n in (1, 32, 33, 64, 65, 500)]
+    rows = [padded_rows(LINEAR, LINEAR.networks[0], n) for n in (1, 32, 33, 64, 65, 500)]
     assert rows == [32, 32, 64, 64, 128, 512]
-    assert plan.padded_rows(DIGITS, DIGITS.networks[0], 20) == 100
+    assert padded_rows(DIGITS, DIGITS.networks[0], 20) == 100
     full = dataclasses.replace(DIGITS, training=Training(steps=5), n_train=(20, 1397))
-    assert plan.padded_rows(full, full.networks[0], 1100) == 1397
+    assert padded_rows(full, full.networks[0], 1100) == 1397

@@ -120,16 +120,18 @@ def test_simulation(filter, alpha):
     n = int(alpha * d)
     rng = np.random.default_rng(7)
     shared, independent, errors = [], [], []
-    for _ in range(replicates):
-        beta = rng.standard_normal(d)
-        beta /= np.linalg.norm(beta)
-        xs = rng.standard_normal((2, n, d))
-        noise = rng.standard_normal((3, n)) / np.sqrt(snr)
-        a, b = solve(filter, xs[0], xs[0] @ beta + noise[:2], alpha, snr)
-        (c,) = solve(filter, xs[1], xs[1] @ beta + noise[2:], alpha, snr)
-        shared.append((a @ b, (a @ a + b @ b) / 2))
-        independent.append((a @ c, (a @ a + c @ c) / 2))
-        errors.append(np.sum((a - beta) ** 2))
+    # Matrices this small are slower on two busy cores than on one.
+    with threadpool_limits(1):
+        for _ in range(replicates):
+            beta = rng.standard_normal(d)
+            beta /= np.linalg.norm(beta)
+            xs = rng.standard_normal((2, n, d))
+            noise = rng.standard_normal((3, n)) / np.sqrt(snr)
+            a, b = solve(filter, xs[0], xs[0] @ beta + noise[:2], alpha, snr)
+            (c,) = solve(filter, xs[1], xs[1] @ beta + noise[2:], alpha, snr)
+            shared.append((a @ b, (a @ a + b @ b) / 2))
+            independent.append((a @ c, (a @ a + c @ c) / 2))
+            errors.append(np.sum((a - beta) ** 2))
     within(ratio_with_error(shared), overlap(alpha, snr, filter=filter), 4.0 / d)
     within(ratio_with_error(independent), overlap(alpha, snr, filter=filter, shared_inputs=False), 4.0 / d)
     mean = np.mean(errors), np.std(errors, ddof=1) / np.sqrt(replicates)
@@ -138,13 +140,11 @@ def test_simulation(filter, alpha):
 
 
 def solve(filter, x, targets, alpha, snr):
-    # Matrices this small are slower on two busy cores than on one.
-    with threadpool_limits(1):
-        if isinstance(filter, MinNorm):
-            return np.linalg.lstsq(x, targets.T, rcond=None)[0].T
-        u, sv, vt = np.linalg.svd(x, full_matrices=False)
-        f = filter.response(sv**2 / len(x), alpha=alpha, snr=snr)
-        return (targets @ u * (f / sv)) @ vt
+    if isinstance(filter, MinNorm):
+        return np.linalg.lstsq(x, targets.T, rcond=None)[0].T
+    u, sv, vt = np.linalg.svd(x, full_matrices=False)
+    f = filter.response(sv**2 / len(x), alpha=alpha, snr=snr)
+    return (targets @ u * (f / sv)) @ vt
 
 
 def ratio_with_error(pairs):
