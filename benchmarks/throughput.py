@@ -1,27 +1,33 @@
-"""Training ensembles: jaxalign against a PyTorch loop, torch.func, and a loop of jitted members, in one run.
+"""Training ensembles: jaxalign against PyTorch, plain vmap, and a loop of jitted members, in one run.
 
-    python benchmarks/throughput.py --network mlp
+    python benchmarks/throughput.py --network mlp                # four settings of perceptrons
+    python benchmarks/throughput.py --network mlp --setting 784-16 --repeats 9
     python benchmarks/throughput.py --network cnn                # with and without batch normalization
     python benchmarks/throughput.py --network cnn --width 16 --no-batch-norm --steps 10 --repeats 3
 
-Members differ by their label noise; inputs, initial weights and minibatches are shared. Everyone trains the same
-architecture with the same optimizer from the same weights on the same minibatch rows, so the losses on the training
-set after the last step differ by rounding alone, and by what training makes of it: "largest difference" is that of a
-member's loss from jaxalign's, over members. Images are those of the data set where it is prepared (see
-`jaxalign.ImageTask`), else, or with `--data random`, random ones of the same shape.
+Members differ by the noise of their targets; inputs, initial weights and minibatches are shared. Everyone trains the
+same architecture with the same optimizer from the same weights on the same minibatch rows, so the losses on the
+training set after the last step differ by rounding alone, and by what training makes of it: "largest difference" is
+that of a member's loss from jaxalign's, over members.
 
-- ensemble: `jaxalign.ensemble.compile_group`, with the chunk that `choose_chunk` names and, as in a sweep on a CPU,
+Perceptrons with ReLU learn a linear teacher (one output, signal-to-noise ratio 2). Settings are named by inputs and
+hidden units. Convolutional networks learn CIFAR-10 with label noise 0.2 where it is prepared (see
+`jaxalign.ImageTask`), else, or with `--data random`, random images of the same shape.
+
+- ensemble: `jaxalign.ensemble.compile_group`, in the layout that `choose_layout` names and, as in a sweep on a CPU,
   the members in as many groups as there are cores, each on a thread of its own.
 - jitted members: the same program for one member, called in a Python loop.
+- vmap of nnx.Linear: the perceptron as one would write it, rows in the major axis, all members in one program.
 - PyTorch loop: autograd and torch.optim, member after member, torch's own number of threads; convolutions by oneDNN
   in both memory formats. Ratios are to the faster of the two.
-- torch.func: vmap of the gradient over stacked weights. Its batch normalization has no running statistics.
+- batched PyTorch: torch.func, vmap of the gradient over stacked weights (its batch normalization has no running
+  statistics), for perceptrons also with the fused optimizer, and the passes written by hand with the products of our
+  layout. "The best batched PyTorch" is the fastest of them.
 
 Methods take turns, and medians over the repetitions are compared. Compilation is apart; a member is a whole training.
 Our times include the initialization and an evaluation of the training set, which the peers' do not; the share is
-measured with a program of one step. PyTorch gets standardized float32 images, ours are bytes that every step
-standardizes. FLOPs: 2 x multiply-adds of the layers' products, the backward pass twice the forward pass less the
-gradient with respect to the inputs of the first layer.
+measured with a program of one step, of which that step is taken off. FLOPs: 2 x multiply-adds of the layers' products,
+the backward pass twice the forward pass less the gradient with respect to the inputs of the first layer.
 
 `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` in the environment makes PyTorch faster (transparent huge pages).
 """
@@ -33,232 +39,209 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import common
-import jax
-import jax.numpy as jnp
+import methods
 import numpy as np
 import torch
-import torch_peers
-from flax import nnx
-from images import LossTask, image_task
+from images import image_task
+from methods import BATCHED, ENSEMBLE, JITTED, LOOP, VMAP, Method, Program
 
-from jaxalign import Training
-from jaxalign.ensemble import GroupData, GroupSpec, choose_chunk, compile_group, draw_group
+from jaxalign import LinearTeacher, Training
+from jaxalign.ensemble import GroupSpec, choose_layout, draw_group
 from jaxalign.networks import CNN, MLP
+from jaxalign.tasks import Task
 
 # What PyTorch's threads do after their work, spin, would be part of the next measurement.
 _PAUSE = 0.3
-_LABEL_NOISE = 0.2
-ENSEMBLE, LOOP = "ensemble", "PyTorch loop"
+_LABEL_NOISE, _SNR = 0.2, 2.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Method:
-    """One way to train all members; `losses` are those of the latest `run`, or None where there are none."""
+class Setting:
+    """What is trained, on how many rows; `targets` are the speeds aimed at, over peers."""
 
     name: str
-    run: Callable[[], Any]
-    losses: Callable[[], np.ndarray | None]
-    compile_seconds: float = 0.0
+    network: MLP | CNN
+    task: Task
+    noise: float
+    rows: int
+    training: Training
+    targets: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        batch = f"minibatches of {self.training.batch_size}" if self.training.batch_size else f"all {self.rows} rows"
+        training = f"{self.training.optimizer} {self.training.learning_rate}, {self.training.steps} steps"
+        return f"{self.name}: {self.network}, {training} of {batch}"
 
 
-class Program:
-    """Groups of members in the library's own compiled program, one after another or each on a thread."""
-
-    def __init__(self, spec: GroupSpec, data: GroupData, groups: list[np.ndarray], threads: bool):
-        self.threads = threads
-        self.n_train = jnp.int32(data.targets.shape[1])
-        start = time.perf_counter()
-        self.groups = [_of_members(data, group) for group in groups]
-        self.programs = [compile_group(spec, group) for group in self.groups]
-        self.compile_seconds = time.perf_counter() - start
-
-    def __call__(self) -> None:
-        pairs = list(zip(self.programs, self.groups, strict=True))
-        if self.threads:
-            self.outcomes = common.on_threads([lambda p=p, g=g: p(g, self.n_train) for p, g in pairs])
-        else:
-            self.outcomes = [jax.block_until_ready(program(group, self.n_train)) for program, group in pairs]
-
-    def losses(self) -> np.ndarray:
-        return np.concatenate([outcome.train_error for outcome in self.outcomes])
+def perceptron(
+    dim: int, hidden: int, rows: int, batch_size: int | None, steps: int, targets: tuple[float, float, float]
+) -> Setting:
+    training = Training("adam", 1e-3, steps=steps, batch_size=batch_size)
+    aims = dict(zip((LOOP, BATCHED, VMAP), targets, strict=True))
+    return Setting(f"{dim}-{hidden}", MLP(hidden), LinearTeacher(dim), _SNR, rows, training, aims)
 
 
-def _of_members(data: GroupData, members: np.ndarray) -> GroupData:
-    own = {"targets", "levels", "noise_keys", "init_keys"} & set(data._fields)
-    return data._replace(**{name: getattr(data, name)[members] for name in own})
+# Steps are as many as make a loop of PyTorch take about three seconds, but enough to outweigh what is done once.
+PERCEPTRONS = [
+    perceptron(20, 20, 400, None, 500, (40, 4, 2.5)),
+    perceptron(50, 50, 200, None, 400, (15, 2.4, 1.4)),
+    perceptron(784, 16, 1024, 128, 300, (12, 2.2, 1.4)),
+    perceptron(784, 128, 1000, None, 32, (2.2, 2.0, 1.3)),
+]
 
 
 def main() -> None:
     options = parse()
     if options.torch_threads:
         torch.set_num_threads(options.torch_threads)
-    task = image_task("mnist" if options.network == "mlp" else "cifar10", options.n_train, options.data == "random")
+    todo = perceptrons(options) if options.network == "mlp" else convolutions(options)
     header = common.environment("torch", "flax", "optax", "numpy")
     header |= {
         "torch": f"{torch.get_num_threads()} threads, oneDNN {torch.backends.mkldnn.is_available()}, "
         f"GLIBC_TUNABLES={os.environ.get('GLIBC_TUNABLES', '')}",
         "limit": f"{common.product_gflops():.0f} GFLOP/s, float32 matrix products",
-        "data": f"{task.data}, {options.n_train} rows, label noise {_LABEL_NOISE}",
-        "training": f"{options.members} members, {options.steps} steps of {options.batch} rows, {options.repeats} "
-        "repetitions",
+        "members": f"{options.members}, {options.repeats} repetitions",
     }
     common.print_header(header)
     rows = []
-    for network, training in settings(options):
-        title = f"{network}, {training.optimizer} {training.learning_rate}"
-        print(f"\n{title}\n", flush=True)
-        measured, fixed = measure(network, training, task, options)
+    for setting in todo:
+        print(f"\n{setting.title}\n", flush=True)
+        measured, fixed = measure(setting, options)
         print(common.table(columns(), measured))
-        print(f"\ninitialization and evaluation: {fixed:.1%} of the time of the ensemble", flush=True)
-        rows += [{"network": title, **row} for row in measured]
-        rows[-len(measured)]["fixed_share"] = fixed
+        print(f"\ninitialization and evaluation: {fixed:.1%} of the time of the ensemble")
+        measured[0] |= {"fixed_share": fixed, "ratios": ratios(measured), "targets": setting.targets}
+        print(verdict(measured[0]), flush=True)
+        rows += [{"network": setting.title, **row} for row in measured]
     common.save(options.out or common.RESULTS / f"throughput_{options.network}.json", header, rows)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", choices=("mlp", "cnn"), default="mlp")
-    parser.add_argument("--width", type=int, help="hidden units (16) or channels of the first stage (4)")
+    names = [setting.name for setting in PERCEPTRONS]
+    parser.add_argument("--setting", choices=names, nargs="+", default=names, help="of perceptrons; default: all")
+    parser.add_argument("--width", type=int, default=4, help="channels of the first stage of a cnn")
     parser.add_argument("--batch-norm", action=argparse.BooleanOptionalAction, help="of a cnn; both without the option")
     parser.add_argument("--members", type=int, help="default: 32 perceptrons or 8 convolutional networks")
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--steps", type=int, help="default: 500 for perceptrons, 40 for convolutional networks")
-    parser.add_argument("--n-train", type=int, help="training images, default: 1024 for perceptrons, else 256")
+    parser.add_argument("--batch", type=int, default=128, help="rows of a minibatch of a cnn")
+    parser.add_argument("--steps", type=int, help="default: 40 for a cnn, those of each setting for perceptrons")
+    parser.add_argument("--n-train", type=int, default=256, help="training images of a cnn")
     parser.add_argument("--torch-threads", type=int, help="default: PyTorch's own choice")
-    parser.add_argument("--data", choices=("auto", "random"), default="auto")
+    parser.add_argument("--data", choices=("auto", "random"), default="auto", help="of a cnn")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, help="default: results/throughput_<network>.json")
     options = parser.parse_args()
-    perceptron = options.network == "mlp"
-    options.width = options.width or (16 if perceptron else 4)
-    options.members = options.members or (32 if perceptron else 8)
-    options.steps = options.steps or (500 if perceptron else 40)
-    # All of them are evaluated after training, which is to be little beside the steps.
-    options.n_train = options.n_train or (1024 if perceptron else 256)
+    options.members = options.members or (32 if options.network == "mlp" else 8)
     return options
 
 
-def settings(options: argparse.Namespace) -> list[tuple[MLP | CNN, Training]]:
-    if options.network == "mlp":
-        return [(MLP(options.width), Training("adam", 1e-3, steps=options.steps, batch_size=options.batch))]
-    training = Training("sgd", 0.05, steps=options.steps, batch_size=options.batch)
+def perceptrons(options: argparse.Namespace) -> list[Setting]:
+    chosen = [setting for setting in PERCEPTRONS if setting.name in options.setting]
+    if options.steps is None:
+        return chosen
+    return [dataclasses.replace(s, training=dataclasses.replace(s.training, steps=options.steps)) for s in chosen]
+
+
+def convolutions(options: argparse.Namespace) -> list[Setting]:
+    task = image_task("cifar10", options.n_train, options.data == "random")
+    training = Training("sgd", 0.05, steps=options.steps or 40, batch_size=options.batch)
     both = (False, True) if options.batch_norm is None else (options.batch_norm,)
-    return [(CNN(options.width, batch_norm=batch_norm), training) for batch_norm in both]
+    networks = [CNN(options.width, batch_norm=batch_norm) for batch_norm in both]
+    return [Setting(task.data, network, task, _LABEL_NOISE, options.n_train, training) for network in networks]
 
 
-def measure(
-    network: MLP | CNN, training: Training, task: LossTask, options: argparse.Namespace
-) -> tuple[list[dict], float]:
+def measure(setting: Setting, options: argparse.Namespace) -> tuple[list[dict], float]:
     """A row for each method, and the share of initialization and evaluation in the time of the first."""
+    shared = {"shared_inputs": True, "shared_batches": True}
     data = draw_group(
-        task,
+        setting.task,
         seed=0,
         replicate=0,
-        noise=(_LABEL_NOISE,),
+        noise=(setting.noise,),
         members=options.members,
-        rows=options.n_train,
+        rows=setting.rows,
         probes=1,
-        shared_inputs=True,
         shared_init=True,
-        shared_batches=True,
+        **shared,
     )
     spec = GroupSpec(
-        network=network,
-        task=task,
-        training=training,
+        network=setting.network,
+        task=setting.task,
+        training=setting.training,
         layer="penultimate",
         probes=1,
-        shared_inputs=True,
-        shared_batches=True,
-        chunk=choose_chunk(network, task, options.n_train),
+        **shared,
     )
     groups = common.member_groups(options.members)
-    one_step = Program(dataclasses.replace(spec, training=dataclasses.replace(training, steps=1)), data, groups, True)
-    methods = [*our_methods(spec, data, groups), *torch_methods(problem(network, training, task, data))]
-    for run in (one_step, *(method.run for method in methods)):
+    layout = choose_layout(
+        setting.network, setting.task, setting.rows, len(groups[0]), batch_size=setting.training.batch_size
+    )
+    single_step = dataclasses.replace(setting.training, steps=1)
+    brief = dataclasses.replace(spec, training=single_step, chunk=layout.members_at_once)
+    one_step = Program(brief, data, groups, threads=True)
+    compared = [*methods.of_jax(spec, layout, data, groups), *methods.of_torch(spec, data)]
+    for run in (one_step, *(method.run for method in compared)):
         run()
-    seconds, fixed = {method.name: [] for method in methods}, []
+    seconds, once = {method.name: [] for method in compared}, []
     for _ in range(options.repeats):
-        for method in methods:
+        for method in compared:
             time.sleep(_PAUSE)
             seconds[method.name].append(common.seconds_of(method.run))
-        fixed.append(common.seconds_of(one_step))
-    rows = [report(method, seconds[method.name], spec, options) for method in methods]
-    compare(rows, methods)
-    return rows, min(fixed) / rows[0]["seconds"]
+        once.append(common.seconds_of(one_step))
+    rows = [report(method, seconds[method.name], setting, options.members) for method in compared]
+    compare(rows, compared)
+    whole, steps = rows[0]["seconds"], setting.training.steps or 1
+    fixed = statistics.median(once)
+    return rows, max(0.0, (fixed - (whole - fixed) / max(steps - 1, 1)) / whole)
 
 
-def our_methods(spec: GroupSpec, data: GroupData, groups: list[np.ndarray]) -> list[Method]:
-    ensemble = Program(spec, data, groups, threads=True)
-    members = [np.array([i]) for i in range(len(data.targets))]
-    single = Program(dataclasses.replace(spec, chunk=None), data, members, threads=False)
-    batched = "all" if spec.chunk is None else f"{spec.chunk}"
-    return [
-        Method(
-            f"{ENSEMBLE}, {len(groups)} groups, {batched} at once", ensemble, ensemble.losses, ensemble.compile_seconds
-        ),
-        Method("jitted members", single, single.losses, single.compile_seconds),
-    ]
-
-
-def problem(network: MLP | CNN, training: Training, task: LossTask, data: GroupData) -> torch_peers.Problem:
-    def rows(step):
-        # As `jaxalign.ensemble.member` draws them.
-        return jax.random.randint(jax.random.fold_in(data.batch_keys, step), (training.batch_size,), 0, len(data.drawn))
-
-    return torch_peers.Problem(
-        network=network,
-        module=network.build(nnx.Rngs(data.init_keys[0]), task.input_shape, task.n_outputs),
-        training=training,
-        inputs=np.asarray(task.inputs(data.world, data.drawn)),
-        targets=np.asarray(data.targets),
-        batches=np.asarray(jax.vmap(rows)(jnp.arange(training.steps))),
-    )
-
-
-def torch_methods(problem: torch_peers.Problem) -> list[Method]:
-    formats = {LOOP: False}
-    if isinstance(problem.network, CNN):
-        formats = {f"{LOOP}, default format": False, f"{LOOP}, channels_last": True}
-    loops = {name: torch_peers.Loop(problem, channels_last) for name, channels_last in formats.items()}
-    together = torch_peers.Together(problem)
-    methods = [Method(name, loop, loop.losses) for name, loop in loops.items()]
-    return [*methods, Method("torch.func", together, together.losses)]
-
-
-def report(method: Method, seconds: list[float], spec: GroupSpec, options: argparse.Namespace) -> dict:
+def report(method: Method, seconds: list[float], setting: Setting, members: int) -> dict:
     median = statistics.median(seconds)
-    task, steps = spec.task, spec.training.steps
-    flops = common.step_flops(spec.network, task.input_shape, task.n_outputs, options.batch)
+    task, steps = setting.task, setting.training.steps or 1
+    batch = setting.training.batch_size or setting.rows
+    flops = common.step_flops(setting.network, task.input_shape, task.n_outputs, batch)
     return {
+        "kind": method.kind,
         "method": method.name,
         "seconds": median,
         "fastest_seconds": min(seconds),
         "slowest_seconds": max(seconds),
         "compile_seconds": method.compile_seconds,
-        "members_per_second": options.members / median,
-        "samples_per_second": options.members * steps * options.batch / median,
+        "members_per_second": members / median,
+        "samples_per_second": members * steps * batch / median,
         "microseconds_per_step": 1e6 * median / steps,
-        "gflops": options.members * steps * flops / median / 1e9,
+        "gflops": members * steps * flops / median / 1e9,
     }
 
 
-def compare(rows: list[dict], methods: list[Method]) -> None:
+def compare(rows: list[dict], compared: list[Method]) -> None:
     """Adds to each row its speed over the faster PyTorch loop, and its final losses beside those of the first."""
-    loop = min(row["seconds"] for row in rows if row["method"].startswith(LOOP))
-    ours = methods[0].losses()
+    loop = min(row["seconds"] for row in rows if row["kind"] == LOOP)
+    ours = compared[0].losses()
     assert ours is not None
-    for row, method in zip(rows, methods, strict=True):
+    for row, method in zip(rows, compared, strict=True):
         row["speedup"] = loop / row["seconds"]
         losses = method.losses()
         if losses is not None:
             row["loss"] = float(losses.mean())
             row["loss_stderr"] = float(losses.std(ddof=1) / np.sqrt(len(losses))) if len(losses) > 1 else float("nan")
-            if method is not methods[0]:
+            if method is not compared[0]:
                 row["largest_difference"] = float(np.abs(losses - ours).max())
+
+
+def ratios(rows: list[dict]) -> dict[str, float]:
+    """How many times as fast the first row is as the fastest of each kind of peer."""
+    seconds = {kind: [row["seconds"] for row in rows if row["kind"] == kind] for kind in (LOOP, BATCHED, VMAP, JITTED)}
+    return {kind: min(values) / rows[0]["seconds"] for kind, values in seconds.items() if values}
+
+
+def verdict(row: dict) -> str:
+    aims = {kind: f" (target {row['targets'][kind]:g})" for kind in row["targets"]}
+    parts = [f"{ratio:.2f} x the best {kind}{aims.get(kind, '')}" for kind, ratio in row["ratios"].items()]
+    return f"speed of the {ENSEMBLE}: " + ", ".join(parts)
 
 
 def columns() -> dict[str, Callable[[dict], str]]:

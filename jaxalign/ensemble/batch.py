@@ -4,30 +4,18 @@ Members and noise levels form one axis, the group, in the order (noise level, me
 """
 
 import dataclasses
-import math
-from typing import Any, Protocol, TypeGuard, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
-from jaxalign.ensemble.closed_form import solve_member
+from jaxalign.ensemble.closed_form import is_solved, solve_member
 from jaxalign.ensemble.draws import GroupData
 from jaxalign.ensemble.member import MemberData, Outcome, train_member
 from jaxalign.ensemble.training import Training
-from jaxalign.networks import LinearNetwork, Network, n_parameters
+from jaxalign.networks import Network
 from jaxalign.tasks import Task
-
-# From about this size on, the matrix products of one member fill a CPU, and a member alone stays in its cache.
-_CPU_LARGE_MEMBER = 65_536
-_NOISY_INPUT_BYTES = 2**30
-
-
-@runtime_checkable
-class _KnowsItsChunk(Protocol):
-    """A network with the optional method that `choose_chunk` asks."""
-
-    def members_at_once(self, backend: str) -> int | None: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,10 +42,10 @@ class GroupSpec:
     noise_levels: int = 1
     keep_state: bool = False
 
-
-def is_solved(network: Network) -> TypeGuard[LinearNetwork]:
-    """Whether the members of this network are solved in closed form instead of trained."""
-    return isinstance(network, LinearNetwork) and network.solver is not None
+    @property
+    def shared_rows(self) -> bool:
+        """Whether all members see the same inputs at every step, before noise is put on them."""
+        return self.shared_inputs and (self.shared_batches or self.training.batch_size is None)
 
 
 def arguments(spec: GroupSpec, data: GroupData, initial: PyTree) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -137,30 +125,3 @@ def batch_members(member: Any, member_axis: PyTree[Array], chunk: int | None) ->
     if chunk is None or chunk >= group:
         return jax.vmap(member)(member_axis)
     return jax.lax.map(member, member_axis, batch_size=chunk)
-
-
-def choose_chunk(network: Network, task: Task, rows: int) -> int | None:
-    """How many members to batch by vmap on the present backend; None for all.
-
-    - A network with a method `members_at_once(backend) -> int | None` knows best; `backend` is "cpu", "gpu" or "tpu".
-    - Otherwise a network of at least 65,536 parameters is trained alone on a CPU, and all members at once elsewhere.
-    - Noise on inputs gives each member training inputs of its own, of which a chunk holds at most 1 GiB, or those of
-      one member; programs that run at the same time hold that much each.
-
-    Args:
-      network: of the members.
-      task: what they learn.
-      rows: how many rows their training sets are padded to.
-    """
-    if is_solved(network):
-        return None
-    backend = jax.default_backend()
-    if isinstance(network, _KnowsItsChunk):
-        chunk = network.members_at_once(backend)
-    else:
-        large = n_parameters(network, task.input_shape, task.n_outputs) >= _CPU_LARGE_MEMBER
-        chunk = 1 if large and backend == "cpu" else None
-    if not task.noise_on_inputs:
-        return chunk
-    fit = max(1, _NOISY_INPUT_BYTES // (4 * rows * math.prod(task.input_shape)))
-    return fit if chunk is None else min(chunk, fit)

@@ -1,6 +1,7 @@
 """Linear networks that are solved, not trained: one decomposition serves all members and all noise levels."""
 
 import math
+from typing import TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +9,14 @@ from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
 from jaxalign.ensemble.member import MemberData, Outcome, TestData, outcome, training_inputs
-from jaxalign.networks import LinearNetwork
+from jaxalign.networks import LinearNetwork, Network
 from jaxalign.tasks import Task
 from jaxalign.theory.filters import Ridge, SpectralFilter, TunedRidge
+
+
+def is_solved(network: Network) -> TypeGuard[LinearNetwork]:
+    """Whether the members of this network are solved in closed form instead of trained."""
+    return isinstance(network, LinearNetwork) and network.solver is not None
 
 
 def solve_member(

@@ -11,8 +11,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
 
-from jaxalign.ensemble.batch import GroupSpec, arguments, is_solved, run_members
+from jaxalign.ensemble.batch import GroupSpec, arguments, run_members
+from jaxalign.ensemble.closed_form import is_solved
 from jaxalign.ensemble.draws import GroupData, draw_initial
+from jaxalign.ensemble.layout import compiler_options
 from jaxalign.ensemble.member import Outcome
 
 MEMBERS = "members"
@@ -188,8 +190,9 @@ def _compile(spec: GroupSpec, structure: Any, shapes: tuple, mesh: Mesh | None) 
     over_members, everywhere = PartitionSpec(MEMBERS), PartitionSpec()
     arrays = jax.tree.unflatten(structure, [described(shape, dtype, over_members) for shape, dtype in shapes])
     scalar = described((), jnp.int32, everywhere)
+    options = compiler_options(spec.network, spec.task, shared_rows=spec.shared_rows, chunk=spec.chunk)
     if mesh is None:
-        return jax.jit(run).lower(*arrays, scalar, scalar).compile()
+        return jax.jit(run).lower(*arrays, scalar, scalar).compile(compiler_options=options)
     # What varies over the devices and what does not meet in the carries of loops, which the check would refuse.
     sharded = jax.shard_map(
         run,
@@ -198,7 +201,7 @@ def _compile(spec: GroupSpec, structure: Any, shapes: tuple, mesh: Mesh | None) 
         out_specs=over_members,
         check_vma=False,
     )
-    return jax.jit(sharded).lower(*arrays, scalar, scalar).compile()
+    return jax.jit(sharded).lower(*arrays, scalar, scalar).compile(compiler_options=options)
 
 
 def _typed(tree: PyTree) -> PyTree:

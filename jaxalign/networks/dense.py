@@ -42,7 +42,25 @@ class Dense(nnx.Module):
 
     def __call__(self, features: Float[Array, "n_in rows"]) -> Float[Array, "n_out rows"]:
         mapped = self.kernel[...] @ features
-        return mapped if self.bias is None else mapped + self.bias[...]
+        return mapped if self.bias is None else _add_bias(mapped, self.bias[...])
+
+
+@jax.custom_vjp
+def _add_bias(mapped: Float[Array, "n_out rows"], bias: Float[Array, "n_out 1"]) -> Float[Array, "n_out rows"]:
+    """The sum; the bias gets its gradient by a product with ones, on CPUs much faster than XLA's own sum over rows."""
+    return mapped + bias
+
+
+def _add_bias_forward(mapped: Array, bias: Array) -> tuple[Array, None]:
+    return mapped + bias, None
+
+
+def _add_bias_backward(_: None, gradient: Array) -> tuple[Array, Array]:
+    ones = jnp.ones((gradient.shape[-1], 1), gradient.dtype)
+    return gradient, jnp.matmul(gradient, ones, precision="highest")
+
+
+_add_bias.defvjp(_add_bias_forward, _add_bias_backward)
 
 
 class Perceptron(nnx.Module):

@@ -16,7 +16,7 @@ from jaxtyping import PyTree
 from jaxalign import checks
 from jaxalign.alignment.pairs import all_pairs
 from jaxalign.alignment.plan import default_budget
-from jaxalign.ensemble import GroupSpec, Outcome, choose_chunk, draw_group, is_solved
+from jaxalign.ensemble import GroupSpec, Layout, Outcome, choose_layout, draw_group, is_solved
 from jaxalign.ensemble.placement import (
     ALL_STEPS,
     MEMBERS,
@@ -121,11 +121,22 @@ class Engine:
         rows = padded_rows(self.config, network, unit.n_train)
         return network, rows, len(unit.levels), len(execution.at[0])
 
-    def layout(self, execution: Execution) -> str:
-        """How the members of an execution are batched, in words."""
-        unit, network = execution.unit, self.config.networks[execution.network]
-        chunk = choose_chunk(network, self.config.task, padded_rows(self.config, network, unit.n_train))
-        return f"{chunk or len(execution.at[0])} of {len(execution.at[0])} at once"
+    def layout(self, execution: Execution) -> Layout:
+        """How the members of an execution are batched."""
+        config, network = self.config, self.config.networks[execution.network]
+        rows = padded_rows(config, network, execution.unit.n_train)
+        return self._layout(network, rows, self.members_at_once(execution))
+
+    def _layout(self, network: Network, rows: int, members: int) -> Layout:
+        config = self.config
+        return choose_layout(
+            network,
+            config.task,
+            rows,
+            members,
+            batch_size=config.training.batch_size,
+            shared_rows=config.shared_inputs and (config.shared_batches or config.training.batch_size is None),
+        )
 
     def _slots(self, unit: Unit) -> int:
         """Into how many equal sets the devices are divided, one for each replicate."""
@@ -239,7 +250,8 @@ class Engine:
             return program
         return self.compile(execution._replace(at=tuple(halve(spec, at)[0].members for at in execution.at)))
 
-    def _spec(self, network: Network, unit: Unit, rows: int) -> GroupSpec:
+    def _spec(self, network: Network, unit: Unit, rows: int, members: int = 1) -> GroupSpec:
+        """The program of some members; their number decides about the layout alone."""
         config = self.config
         return GroupSpec(
             network=network,
@@ -250,7 +262,7 @@ class Engine:
             probes=config.probes if config.metrics else 1,
             shared_inputs=config.shared_inputs,
             shared_batches=config.shared_batches,
-            chunk=choose_chunk(network, config.task, rows),
+            chunk=self._layout(network, rows, members).members_at_once,
             noise_levels=len(unit.levels),
             keep_state=self._keep_state,
         )
@@ -258,7 +270,7 @@ class Engine:
     def _arguments(self, execution: Execution) -> tuple[GroupSpec, PyTree, PyTree]:
         unit, network = execution.unit, self.config.networks[execution.network]
         rows = padded_rows(self.config, network, unit.n_train)
-        spec = self._spec(network, unit, rows)
+        spec = self._spec(network, unit, rows, len(execution.at[0]))
         drawn = [
             self._drawn(unit, replicate).of(network, self._spec(network, unit, rows)) for replicate in unit.replicates
         ]

@@ -191,7 +191,7 @@ def _buckets(engine: Engine, pending: Sequence[Unit], probe: bool) -> list[Bucke
             n_train=tuple(sorted({execution.unit.n_train for execution in executions})),
             networks=sum(_trained(execution) for execution in executions),
             at_once=len(first.at[0]),
-            layout=engine.layout(first),
+            layout=str(engine.layout(first)),
             flops=sum(_flops(engine, execution) for execution in executions),
         )
         buckets.append(_probed(engine, bucket, executions) if probe else bucket)
@@ -236,6 +236,7 @@ def _probed(engine: Engine, bucket: Bucket, executions: Sequence[Execution]) -> 
     return dataclasses.replace(
         bucket,
         at_once=engine.members_at_once(first),
+        layout=str(engine.layout(first)),
         bytes=program_bytes(program),
         compile_seconds=compile_seconds,
         seconds=seconds,

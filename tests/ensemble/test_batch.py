@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from jaxalign import MLP, ImageTask, LinearNetwork, LinearTeacher, Training
-from jaxalign.ensemble import GroupSpec, arguments, choose_chunk, compile_group, draw_group, draw_initial, run_members
+from jaxalign.ensemble import GroupSpec, arguments, compile_group, draw_group, draw_initial, run_members
 from jaxalign.ensemble.batch import batch_members
 
 TASK = LinearTeacher(dim=6)
@@ -323,22 +323,3 @@ def test_noise_keys_are_the_members_at_every_level():
     keys = jax.random.key_data(draw().noise_keys).reshape(2, 3, -1)
     np.testing.assert_array_equal(keys[0], keys[1])
     assert len(np.unique(keys[0], axis=0)) == 3
-
-
-def test_choose_chunk(monkeypatch):
-    @dataclasses.dataclass(frozen=True)
-    class Knowing(MLP):
-        def members_at_once(self, backend):
-            return {"cpu": 3, "gpu": 16}.get(backend)
-
-    def chunk(network, task=TASK, rows=24, backend="cpu"):
-        monkeypatch.setattr(jax, "default_backend", lambda: backend)
-        return choose_chunk(network, task, rows)
-
-    large = MLP(hidden=10_000)
-    assert (chunk(MLP(4)), chunk(large), chunk(large, backend="gpu")) == (None, 1, None)
-    assert [chunk(Knowing(10_000), backend=backend) for backend in ("cpu", "gpu", "tpu")] == [3, 16, None]
-    assert chunk(LinearNetwork(20_000)) is None, "it is solved"
-    noisy = NoisyInputs(dim=256)
-    assert chunk(MLP(4), noisy, 2**18) == 4 and chunk(Knowing(4), noisy, 2**18) == 3
-    assert chunk(MLP(4), noisy, 2**21) == 1 and chunk(large, noisy, 2**18) == 1
