@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "jaxalign"
 # Each room may import the rooms before it.
-FLOOR = ["_version", "checks", "streams", "threads"]
+FLOOR = ["_version", "checks", "memory", "streams", "threads"]
 ORDER = [*FLOOR, "alignment", "theory", "tasks", "networks", "ensemble", "sweep", "plots", "selfcheck", "cli"]
 APART = {"theory": {"tasks", "networks"}, "tasks": {"alignment", "theory"}, "networks": {"alignment", "tasks"}}
 

@@ -62,6 +62,7 @@ class Engine:
       config: the sweep.
       mesh: of all devices of all processes; None on one device.
       workers: how many executions run side by side.
+      draws_kept: how many replicates have their draws in memory at a time.
       seconds: spent per phase, added up over threads.
     """
 
@@ -96,7 +97,8 @@ class Engine:
         self.budget = default_budget() if memory_budget is None else memory_budget
         self.seconds = Seconds()
         self._keep_state = keep_state
-        self._draws = _Recent(max(self.workers, self.devices) + 1)
+        self.draws_kept = max(self.workers, self.devices) + 1
+        self._draws = _Recent(self.draws_kept)
         self._placed = _Recent(len(config.networks))
         self._too_large: set[tuple[Network, int, int]] = set()
 
@@ -332,6 +334,10 @@ class Engine:
         shape = (len(self.config.networks), unit.members, self.config.probes, width)
         return np.random.default_rng(0).standard_normal(shape, np.float32)
 
+    def drawn_bytes(self, unit: Unit) -> int:
+        """The memory of the draws of one replicate."""
+        return self._drawn(unit, unit.replicates[0]).bytes
+
     def representations(self, outcomes: Sequence[Outcome], levels: int) -> np.ndarray:
         """What all networks of one replicate return, (level, network, member, probe, unit).
 
@@ -387,6 +393,7 @@ class _Drawn:
     def __init__(self, data: Any, on_host: bool) -> None:
         self._data = data
         self._on_host = on_host
+        self.bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(data))
         self._lock = threading.Lock()
         self._of: dict[Network, tuple[PyTree, PyTree]] = {}
 

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from jaxalign import checks
 from jaxalign.ensemble import is_solved
 from jaxalign.ensemble.flops import training_flops
+from jaxalign.memory import peak_bytes
 from jaxalign.networks import Network
 from jaxalign.sweep.config import SweepConfig, to_json
 from jaxalign.sweep.engine import Engine, Execution, program_bytes
@@ -135,11 +136,16 @@ def plan(
 
     pending = [unit for stage in stages for unit in stage if any(is_missing(unit, cell) for cell in unit.cells)]
     with one_blas_thread():
-        buckets = _buckets(engine, pending, probe)
+        executions = _by_program(engine, pending)
+        buckets = [_bucket(engine, of_program) for of_program in executions]
         seconds, peak = {}, None
-        if probe:
-            seconds = _seconds(engine, pending, buckets)
-            peak = _peak(engine, pending, buckets)
+        if probe and pending:
+            start = time.perf_counter()
+            buckets = list(_compiled(engine, pending, buckets, executions))
+            compiling = time.perf_counter() - start
+            buckets = [_tried(engine, *pair) for pair in zip(buckets, executions, strict=True)]
+            seconds = _seconds(engine, pending, buckets, compiling)
+            peak = _peak(engine, pending)
     return Plan(
         config=config,
         cells=len(asked),
@@ -175,27 +181,28 @@ def _found(
         return history, done, store.representation
 
 
-def _buckets(engine: Engine, pending: Sequence[Unit], probe: bool) -> list[Bucket]:
-    """The programs, with what each of them trains; compiled and tried out if `probe`."""
+def _by_program(engine: Engine, pending: Sequence[Unit]) -> list[list[Execution]]:
+    """The executions, those of one program together."""
     found: dict[tuple[Any, ...], list[Execution]] = {}
     for unit in pending:
         for execution in engine.executions(unit):
             found.setdefault(engine.shape(execution), []).append(execution)
-    buckets = []
-    for executions in found.values():
-        first = executions[0]
-        network = engine.config.networks[first.network]
-        bucket = Bucket(
-            network=network,
-            rows=padded_rows(engine.config, network, first.unit.n_train),
-            n_train=tuple(sorted({execution.unit.n_train for execution in executions})),
-            networks=sum(_trained(execution) for execution in executions),
-            at_once=len(first.at[0]),
-            layout=str(engine.layout(first)),
-            flops=sum(_flops(engine, execution) for execution in executions),
-        )
-        buckets.append(_probed(engine, bucket, executions) if probe else bucket)
-    return buckets
+    return list(found.values())
+
+
+def _bucket(engine: Engine, executions: Sequence[Execution]) -> Bucket:
+    """What is known of a program before it is compiled."""
+    first = executions[0]
+    network = engine.config.networks[first.network]
+    return Bucket(
+        network=network,
+        rows=padded_rows(engine.config, network, first.unit.n_train),
+        n_train=tuple(sorted({execution.unit.n_train for execution in executions})),
+        networks=sum(_trained(execution) for execution in executions),
+        at_once=len(first.at[0]),
+        layout=str(engine.layout(first)),
+        flops=sum(_flops(engine, execution) for execution in executions),
+    )
 
 
 def _trained(execution: Execution) -> int:
@@ -213,11 +220,33 @@ def _flops(engine: Engine, execution: Execution) -> float:
     return each * (len(execution.unit.replicates) if shared else _trained(execution))
 
 
-def _probed(engine: Engine, bucket: Bucket, executions: Sequence[Execution]) -> Bucket:
+def _compiled(
+    engine: Engine, pending: Sequence[Unit], buckets: Sequence[Bucket], executions: Sequence[Sequence[Execution]]
+) -> Iterator[Bucket]:
+    """The buckets with what is known once they are compiled, side by side as in the sweep."""
+
+    def compiled(pair: tuple[Bucket, Sequence[Execution]]) -> Bucket:
+        bucket, (first, *_) = pair
+        start = time.perf_counter()
+        program = engine.compile(first)
+        return dataclasses.replace(
+            bucket,
+            at_once=engine.members_at_once(first),
+            layout=str(engine.layout(first)),
+            bytes=program_bytes(program),
+            compile_seconds=time.perf_counter() - start,
+        )
+
+    with ThreadPoolExecutor(engine.workers) as threads:
+        found = threads.map(compiled, zip(buckets, executions, strict=True))
+        if engine.config.metrics:
+            engine.prepare_compare(pending[0])
+        yield from found
+
+
+def _tried(engine: Engine, bucket: Bucket, executions: Sequence[Execution]) -> Bucket:
+    """The bucket with the time that its program takes, from calls that take a few steps."""
     first = executions[0]
-    start = time.perf_counter()
-    program = engine.compile(first)
-    compile_seconds = time.perf_counter() - start
 
     def timed(limit: int) -> float:
         start = time.perf_counter()
@@ -226,21 +255,12 @@ def _probed(engine: Engine, bucket: Bucket, executions: Sequence[Execution]) -> 
             list(threads.map(lambda _: engine.execute(first, limit), range(engine.workers)))
         return time.perf_counter() - start
 
-    steps = [int(engine.config.training.total_steps(execution.unit.n_train)) for execution in executions]
     timed(1)
     if is_solved(bucket.network):
-        seconds = len(executions) * timed(1)
-    else:
-        fixed, each = _line(timed, max(steps))
-        seconds = sum(fixed + each * count for count in steps)
-    return dataclasses.replace(
-        bucket,
-        at_once=engine.members_at_once(first),
-        layout=str(engine.layout(first)),
-        bytes=program_bytes(program),
-        compile_seconds=compile_seconds,
-        seconds=seconds,
-    )
+        return dataclasses.replace(bucket, seconds=len(executions) * timed(1))
+    steps = [int(engine.config.training.total_steps(execution.unit.n_train)) for execution in executions]
+    fixed, each = _line(timed, max(steps))
+    return dataclasses.replace(bucket, seconds=sum(fixed + each * count for count in steps))
 
 
 def _line(timed: Callable[[int], float], steps: int) -> tuple[float, float]:
@@ -257,26 +277,29 @@ def _line(timed: Callable[[int], float], steps: int) -> tuple[float, float]:
     return max(0.0, seconds - each * many), each
 
 
-def _seconds(engine: Engine, pending: Sequence[Unit], buckets: Sequence[Bucket]) -> dict[str, float]:
+def _seconds(engine: Engine, pending: Sequence[Unit], buckets: Sequence[Bucket], compiling: float) -> dict[str, float]:
     """Of the clock on the wall, with all workers busy."""
-    training = sum(bucket.seconds or 0.0 for bucket in buckets) / engine.workers
-    seconds = {"compile": sum(bucket.compile_seconds or 0.0 for bucket in buckets) / engine.workers, "train": training}
-    cells = sum(len(unit.cells) for unit in pending)
-    if engine.config.metrics and pending:
-        start = time.perf_counter()
-        engine.prepare_compare(pending[0])
-        seconds["compile"] += time.perf_counter() - start
+    seconds = {"compile": compiling, "train": sum(bucket.seconds or 0.0 for bucket in buckets) / engine.workers}
+    if engine.config.metrics:
         example = engine.example_representations(pending[0])
         start = time.perf_counter()
         with ThreadPoolExecutor(engine.workers) as threads:
             list(threads.map(lambda _: engine.compare(example), range(engine.workers)))
+        cells = sum(len(unit.cells) for unit in pending)
         seconds["align"] = (time.perf_counter() - start) * cells / engine.workers
-    seconds["total"] = sum(seconds.values())
-    return seconds
+    return {**seconds, "total": sum(seconds.values())}
 
 
-def _peak(engine: Engine, pending: Sequence[Unit], buckets: Sequence[Bucket]) -> int:
-    return 0
+def _peak(engine: Engine, pending: Sequence[Unit]) -> int | None:
+    """What the probe took, which ran every program on all workers at once, and what there will be beside it."""
+    measured = peak_bytes()
+    if measured is None or not pending:
+        return measured
+    config = engine.config
+    replicates = min(config.replicates, engine.draws_kept)
+    pairs = (len(config.networks) * config.members) ** 2 * len(config.metrics)
+    on_host = 2 * 4 * len(pending) * len(config.noise) * pairs if jax.default_backend() == "cpu" else 0
+    return measured + (replicates - 1) * engine.drawn_bytes(pending[0]) + on_host
 
 
 def _lines(plan: Plan) -> list[str]:

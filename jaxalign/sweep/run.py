@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from jaxalign import checks
+from jaxalign.memory import peak_bytes
 from jaxalign.sweep import processes, result
 from jaxalign.sweep.config import SweepConfig
 from jaxalign.sweep.engine import Engine
@@ -75,7 +76,8 @@ def run_sweep(
       from a to b. A representation is not compared with itself: the diagonal is NaN, so that plain means are means
       over pairs. Members that diverged are NaN, with `converged` False. Attributes hold the configuration as JSON,
       versions, the device, and seconds per phase, added up over the runs that computed the store (`seconds_compile`,
-      `seconds_train` and `seconds_align` are summed over the threads that work at the same time).
+      `seconds_train` and `seconds_align` are summed over the threads that work at the same time), and `peak_bytes`,
+      the most memory in use on a device, on a CPU by the process.
 
     Raises:
       ValueError: if an argument is not allowed, the store holds another configuration, or the budget is too small.
@@ -121,7 +123,7 @@ def run_sweep(
             _leave(interrupts, location, sum(members >= config.members for members in done.values()), len(done))
         finally:
             if opened.store is not None and bar.networks:
-                _add_seconds(opened.store, {**engine.seconds.phases, "total": time.perf_counter() - start})
+                _account(opened.store, {**engine.seconds.phases, "total": time.perf_counter() - start})
         return processes.from_leader(None if opened.store is None else opened.store.read())
 
 
@@ -183,10 +185,13 @@ def _leave(interrupts: Interrupts, location: str | None, finished: int, cells: i
     raise KeyboardInterrupt(message)
 
 
-def _add_seconds(store: Store, seconds: dict[str, float]) -> None:
+def _account(store: Store, seconds: dict[str, float]) -> None:
     before = store.attributes
     names = {f"seconds_{phase}": value for phase, value in seconds.items()}
-    store.update_attributes({name: round(before.get(name, 0.0) + value, 3) for name, value in names.items()})
+    added: dict[str, Any] = {name: round(before.get(name, 0.0) + value, 3) for name, value in names.items()}
+    if (peak := peak_bytes()) is not None:
+        added["peak_bytes"] = max(peak, before.get("peak_bytes", 0))
+    store.update_attributes(added)
 
 
 class _Run:
