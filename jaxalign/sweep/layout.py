@@ -19,6 +19,8 @@ from jaxalign.sweep.result import fill_value, noise_dimension
 
 REPRESENTATION = "representation"
 DONE = "members_done"
+# All chunks of an array in one folder: making folders is most of the cost of writing a small file.
+SEPARATOR = "."
 MEMBER_AXES = ("member", "member_a", "member_b")
 # An array whose description cannot be read is described anew; its chunks have checksums of their own.
 _UNREADABLE = (KeyError, ValueError, TypeError)
@@ -133,7 +135,7 @@ class Layout:
         counts = [-(-members // c) if d in MEMBER_AXES else 1 for d, c in zip(inner, variable.chunk, strict=True)]
         for numbers in itertools.product(*map(range, counts)):
             position = dict(zip((*self.cell, *inner), (*at, *numbers), strict=True))
-            key = "/".join([name, "c", *(str(position[dim]) for dim in variable.dims)])
+            key = f"{name}/{SEPARATOR.join(['c', *(str(position[dim]) for dim in variable.dims)])}"
             slices = (slice(n * c, n * c + c) for n, c in zip(numbers, variable.chunk, strict=True))
             yield key, tuple(slices)
 
@@ -226,5 +228,6 @@ def _require(
         serializer=BytesCodec(),
         compressors=[Crc32cCodec()],
         filters=None,
+        chunk_key_encoding={"name": "default", "separator": SEPARATOR},
         dimension_names=dims,
     )
