@@ -2,6 +2,7 @@
 
     python benchmarks/scaling.py                     # growth with members and n_train, then the overhead
     python benchmarks/scaling.py --part overhead     # a sweep of about a minute with and without the engine
+    python benchmarks/scaling.py --part plan         # 2,000 networks, and what `plan` says of them beforehand
 
 Every time is that of a whole `run_sweep` whose programs are compiled already, with a store, after one run that compiles
 them: "compile" is what the first run took longer. The exponent is the slope of log(time) against log(size) over the
@@ -9,15 +10,18 @@ upper half of the sizes; 1 is proportional. Comparing M members takes M^2 pairs.
 
 The overhead is 1 - (time of the bare executions) / (time of `run_sweep`), where the bare executions are the same calls
 of the same compiled programs and comparisons, in as many threads, without planning, store, locks or progress.
+
+The plan is made in a process of its own, as `jaxalign sweep --dry-run` does, and so is the run.
 """
 
 import argparse
 import dataclasses
 import functools
+import multiprocessing
 import statistics
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import common
@@ -47,9 +51,20 @@ MINIBATCH = dataclasses.replace(
 )
 
 
+PLANNED = SweepConfig(
+    task=LinearTeacher(dim=50),
+    networks=(MLP(20),),
+    noise=(0.5, 1.0, 2.0, 5.0, 20.0),
+    n_train=(15, 30, 50, 70, 100, 150, 220, 350, 600, 1000),
+    members=8,
+    replicates=5,
+    training=Training(steps=3000),
+)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=("growth", "overhead", "all"), default="all")
+    parser.add_argument("--part", choices=("growth", "overhead", "plan", "all"), default="all")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=60.0, help="about how long the sweep of the overhead takes")
     parser.add_argument("--out", type=Path, default=common.RESULTS / "scaling.json")
@@ -58,10 +73,12 @@ def main() -> None:
     header["limit"] = f"{common.product_gflops():.0f} GFLOP/s, float32 matrix products"
     common.print_header(header)
     rows = []
-    if options.part != "overhead":
+    if options.part in ("growth", "all"):
         rows += growth(options.repeats)
-    if options.part != "growth":
+    if options.part in ("overhead", "all"):
         rows.append(overhead(options.seconds, options.repeats))
+    if options.part in ("plan", "all"):
+        rows.append(planned())
     common.save(options.out, header, rows)
 
 
@@ -133,6 +150,37 @@ def overhead(target: float, repeats: int) -> dict:
         flush=True,
     )
     return row
+
+
+def planned() -> dict:
+    """A sweep of 2,000 networks, predicted and run."""
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=fresh) as process:
+        text, predicted = process.submit(predict_all).result()
+    with ProcessPoolExecutor(1, mp_context=fresh) as process:
+        happened = process.submit(run_all).result()
+    print(f"\n{text}\n", flush=True)
+    columns = {
+        "": lambda r: r["what"],
+        "predicted": lambda r: f"{r['predicted']:.2f}",
+        "happened": lambda r: f"{r['happened']:.2f}",
+        "ratio": lambda r: f"{r['predicted'] / r['happened']:.2f}",
+    }
+    rows = [{"what": name, "predicted": predicted[name], "happened": happened[name]} for name in happened]
+    print(common.table(columns, rows), flush=True)
+    return {"series": "plan", "predicted": predicted, "happened": happened}
+
+
+def predict_all() -> tuple[str, dict[str, float]]:
+    plan = jaxalign.plan(PLANNED)
+    assert plan.bytes is not None
+    return str(plan), {"total, s": plan.seconds["total"], "peak, GB": plan.bytes / 1e9}
+
+
+def run_all() -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = jaxalign.run_sweep(PLANNED, f"{folder}/sweep.zarr", progress=False)
+    return {"total, s": dataset.attrs["seconds_total"], "peak, GB": dataset.attrs["peak_bytes"] / 1e9}
 
 
 def bare_executions(config: SweepConfig) -> None:
