@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "jaxalign"
 # Each room may import the rooms before it.
 FLOOR = ["_version", "checks", "memory", "streams", "threads"]
-ORDER = [*FLOOR, "alignment", "theory", "tasks", "networks", "ensemble", "sweep", "plots", "selfcheck", "cli"]
+ORDER = [*FLOOR, "alignment", "theory", "tasks", "networks", "ensemble", "sweep", "plots", "tables", "selfcheck", "cli"]
 APART = {"theory": {"tasks", "networks"}, "tasks": {"alignment", "theory"}, "networks": {"alignment", "tasks"}}
 
 

@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 import jaxalign
-from jaxalign import cli, presets
+from jaxalign import cli, presets, tables
 from jaxalign.selfcheck import Check
 
 TINY = "--noise 0.2 --n-train 20 60 --members 2 --steps 5 --probes 50 --no-progress".split()
@@ -71,7 +71,7 @@ def test_the_table_says_what_a_sweep_shows():
     summary = jaxalign.summarize(dataset)
     stderr = summary["interpolation_threshold_stderr"][0, 1].item()
     narrow, wide = summary["cce_error_spearman"].values
-    lines = cli.table(dataset).splitlines()
+    lines = tables.table(dataset).splitlines()
     at = [i for i, line in enumerate(lines) if "parameters" in line]
     assert [lines[i] for i in at] == ["narrow, 100 parameters", "wide, 200 parameters"]
     assert 0.95 < stderr < 9.5 and lines[at[0] + 9 : at[1]] == [
@@ -90,7 +90,7 @@ def test_the_table_says_what_a_sweep_shows():
 def test_the_table_of_a_sweep_without_a_measure_tells_thresholds_only():
     dataset = made_up_sweep()
     for other in (dataset.drop_vars("cce"), dataset.rename(cce="tie_fraction")):
-        out = cli.table(other)
+        out = tables.table(other)
         assert "interpolation threshold n = 28 ± " in out and "weakest" not in out and "Spearman" not in out
 
 
@@ -100,7 +100,7 @@ def test_the_table_of_a_sweep_without_a_measure_tells_thresholds_only():
     + [(15.26, 0.0, "15 ± 0"), (15.26, np.nan, "15")],
 )
 def test_sample_sizes_are_rounded_to_their_error(value, error, text):
-    assert cli._rounded(value, error) == text
+    assert tables._rounded(value, error) == text
 
 
 @pytest.mark.parametrize(
