@@ -360,13 +360,15 @@ class Engine:
     def _compare(self, representations: np.ndarray) -> dict[str, np.ndarray]:
         networks, members = representations.shape[:2]
         flat = representations.reshape(-1, *representations.shape[2:])
-        budget, found = self.budget // self.workers, None
+        budget, found = max(1, self.budget // self.workers), None
         while found is None:
             try:
                 found = all_pairs(flat, self.config.metrics, memory_budget=budget, workers=1)
             except jax.errors.JaxRuntimeError as error:
                 if _OUT_OF_MEMORY not in str(error):
                     raise
+                if budget == 1:
+                    raise MemoryError(f"the device has no memory to compare pairs: {error}") from error
                 budget //= 2
                 logger.warning("out of memory comparing pairs: going on with a budget of %d bytes", budget)
         diagonal = np.eye(len(flat), dtype=bool)

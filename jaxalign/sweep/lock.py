@@ -190,6 +190,9 @@ def _is_alive(holder: dict[str, Any]) -> bool:
         return False
     except OSError:
         pass
+    if _stat(int(holder["pid"]))[:1] == ["Z"]:
+        # Killed, and its parent, as the first process of a container may be, never asks for how it ended.
+        return False
     # Another process may have got the same number since.
     started = _started(int(holder["pid"]))
     return started is None or holder.get("started") in (None, started)
@@ -206,11 +209,17 @@ def _machine() -> str:
 
 def _started(pid: int) -> str | None:
     """When a process was started, in ticks since the system was."""
+    found = _stat(pid)
+    return found[19] if len(found) > 19 else None
+
+
+def _stat(pid: int) -> list[str]:
+    """What the system knows of a process, from its state on; empty where that is not to be had."""
     try:
         # The name of the command, in parentheses, may hold spaces.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return None
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def _who(holder: dict[str, Any]) -> str:

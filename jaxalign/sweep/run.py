@@ -17,7 +17,7 @@ from jaxalign import checks
 from jaxalign.memory import peak_bytes
 from jaxalign.sweep import processes, result
 from jaxalign.sweep.config import SweepConfig
-from jaxalign.sweep.engine import Engine
+from jaxalign.sweep.engine import Engine, Execution
 from jaxalign.sweep.grid import Grid
 from jaxalign.sweep.growing_store import Store
 from jaxalign.sweep.lock import StoreLock
@@ -29,6 +29,7 @@ from jaxalign.sweep.progress import Progress, log_shown
 from jaxalign.sweep.representations import kept_representations
 from jaxalign.sweep.runtime import Interrupted, Interrupts, compiled_programs_kept
 from jaxalign.sweep.units import Cell, Unit, units
+from jaxalign.sweep.workers import exit_without_waiting
 from jaxalign.threads import one_blas_thread
 
 logger = logging.getLogger("jaxalign")
@@ -119,11 +120,14 @@ def run_sweep(
         try:
             with Interrupts() as interrupts:
                 run.compute(done, bar, interrupts)
+                # Of several processes the others know nothing of it, and go on to read the result.
+                if interrupts.received and jax.process_count() == 1:
+                    raise Interrupted
         except Interrupted:
             _leave(interrupts, location, sum(members >= config.members for members in done.values()), len(done))
         finally:
             if opened.store is not None and bar.networks:
-                _account(opened.store, {**engine.seconds.phases, "total": time.perf_counter() - start})
+                _account(opened, {**engine.seconds.phases, "total": time.perf_counter() - start})
         return processes.from_leader(None if opened.store is None else opened.store.read())
 
 
@@ -179,19 +183,29 @@ def _open(
 def _leave(interrupts: Interrupts, location: str | None, finished: int, cells: int) -> NoReturn:
     kept = f"{finished} of {cells} cells are kept in {location}; the same call goes on with the others"
     message = f"stopped: {kept if location is not None else 'nothing is kept without a store'}"
-    logger.warning(message)
     if interrupts.received == signal.SIGTERM:
-        raise SystemExit(128 + signal.SIGTERM)
+        logger.warning(message)
+        code = 128 + signal.SIGTERM
+        exit_without_waiting(code)
+        raise SystemExit(code)
     raise KeyboardInterrupt(message)
 
 
-def _account(store: Store, seconds: dict[str, float]) -> None:
-    before = store.attributes
+def _account(opened: _Opened, seconds: dict[str, float]) -> None:
+    """Adds the seconds of this run to those of the store, and keeps the highest peak of memory."""
+    if opened.store is None or opened.lock is None:
+        return
+    before = opened.store.attributes
     names = {f"seconds_{phase}": value for phase, value in seconds.items()}
     added: dict[str, Any] = {name: round(before.get(name, 0.0) + value, 3) for name, value in names.items()}
     if (peak := peak_bytes()) is not None:
         added["peak_bytes"] = max(peak, before.get("peak_bytes", 0))
-    store.update_attributes(added)
+    try:
+        # A store that another process has taken over may have grown, which writing would undo.
+        opened.lock.check()
+        opened.store.update_attributes(added)
+    except OSError as error:
+        logger.warning("the seconds of this run are not kept: %s", error)
 
 
 class _Run:
@@ -211,7 +225,7 @@ class _Run:
             if not pending:
                 continue
             progress.stage("compiling")
-            self._compile(pending)
+            self._compile(pending, interrupts)
             progress.stage("training")
             self._compute(pending, done, progress, interrupts)
 
@@ -230,13 +244,19 @@ class _Run:
         """Whether a cell was asked for and was not there already, as those beside an unfinished one may be."""
         return value.cell in done and done[value.cell] < min(value.members, self._asked.members)
 
-    def _compile(self, pending: Sequence[Unit]) -> None:
+    def _compile(self, pending: Sequence[Unit], interrupts: Interrupts) -> None:
         engine, shapes = self._engine, {}
+
+        def compile_one(execution: Execution) -> None:
+            if interrupts.received and jax.process_count() == 1:
+                raise Interrupted
+            engine.compile(execution)
+
         for unit in pending:
             for execution in engine.executions(unit):
                 shapes.setdefault(engine.shape(execution), execution)
         with ThreadPoolExecutor(engine.workers) as threads:
-            compiled = threads.map(engine.compile, shapes.values())
+            compiled = threads.map(compile_one, shapes.values())
             if engine.config.metrics:
                 engine.prepare_compare(max(pending, key=lambda unit: unit.members))
             list(compiled)
@@ -245,7 +265,17 @@ class _Run:
         self, pending: Sequence[Unit], done: dict[Cell, int], progress: Progress, interrupts: Interrupts
     ) -> None:
         pipeline = Pipeline(self._engine, pending, self._read, self._save)
-        left = sum(len(unit.cells) for unit in pending)
+        try:
+            self._collect(pipeline, sum(len(unit.cells) for unit in pending), done, progress, interrupts)
+        finally:
+            # Whatever a task or the store raised, the other threads do not go on.
+            pipeline.stop()
+        pipeline.join()
+
+    def _collect(
+        self, pipeline: Pipeline, left: int, done: dict[Cell, int], progress: Progress, interrupts: Interrupts
+    ) -> None:
+        """Writes what is finished until no cell is left."""
         stopping, failure = False, None
         for value in pipeline.results(_SECONDS_PER_TICK):
             progress.tick()
@@ -273,7 +303,6 @@ class _Run:
             for value in pipeline.leftover():
                 self._write(value, done, progress)
             raise Interrupted
-        pipeline.join()
 
     def _read(self, cell: Cell) -> dict[str, np.ndarray]:
         return {} if self._store is None else self._store.read_cell(*cell)

@@ -1,17 +1,24 @@
 """Threads that work on tasks by priority, and hand what they find to the thread that started them."""
 
+import atexit
+import functools
 import itertools
+import os
 import queue
+import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+
+_NAME = "jaxalign-worker"
 
 
 class Workers:
     """A pool of threads that does not outlive its use.
 
-    They are daemons: an execution on a device cannot be interrupted, and a program that has to stop does not wait
-    for it.
+    They are daemons: an execution on a device cannot be interrupted, and what has to stop does not wait for it. Only
+    the end of the interpreter does, which the thread would abort if it came back from an execution afterwards.
     """
 
     def __init__(self, count: int) -> None:
@@ -19,10 +26,12 @@ class Workers:
         self._found: queue.SimpleQueue = queue.SimpleQueue()
         self._order = itertools.count()
         self._stopped = threading.Event()
-        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(count)]
+        self._threads = [threading.Thread(target=self._work, name=_NAME, daemon=True) for _ in range(count)]
+        self._at_exit = functools.partial(_wait, self._threads)
 
     def start(self) -> None:
         """Lets the threads begin."""
+        atexit.register(self._at_exit)
         for thread in self._threads:
             thread.start()
 
@@ -70,6 +79,7 @@ class Workers:
         """Waits for the threads to end."""
         for thread in self._threads:
             thread.join()
+        atexit.unregister(self._at_exit)
 
     def _work(self) -> None:
         while not self._stopped.is_set():
@@ -81,3 +91,25 @@ class Workers:
             except BaseException as error:
                 self._found.put((None, error))
                 return
+
+
+def _wait(threads: Sequence[threading.Thread]) -> None:
+    """Waits for threads to end; Ctrl-C ends the process at once."""
+    try:
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def exit_without_waiting(code: int) -> None:
+    """Lets the interpreter end with a code at once when it comes to its end while threads are at work."""
+
+    def leave() -> None:
+        if any(thread.name == _NAME for thread in threading.enumerate()):
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    atexit.register(leave)
