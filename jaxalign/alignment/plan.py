@@ -111,7 +111,7 @@ def _smaller(family: Family, plan: Plan, k: int, n: int, d: int, permuted: bool)
 
 def default_budget() -> int:
     """Bytes that a comparison may use: half of what is free, of the device or of the machine."""
-    device = jax.devices()[0]
+    device = jax.local_devices()[0]
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return int(_SHARE_OF_MEMORY * (stats["bytes_limit"] - stats.get("bytes_in_use", 0)))

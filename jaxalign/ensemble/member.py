@@ -124,7 +124,8 @@ def train_member(
         test_targets=test.targets,
         representation=representation,
         steps=steps,
-        state=nnx.merge_state(parameters, rest) if keep_state else (),
+        # Without random keys, which no array of a store can hold.
+        state=nnx.merge_state(parameters, nnx.filter_state(rest, nnx.Not(nnx.RngState))) if keep_state else (),
     )
 
 

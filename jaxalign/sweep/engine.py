@@ -171,19 +171,18 @@ class Engine:
         key = (network, padded_rows(self.config, network, unit.n_train), size)
         if key in self._too_large:
             return self._in_halves(execution, limit)
-        spec, shared, members = self._arguments(execution)
-        failed = None
+        outcome, failed = None, None
         try:
+            spec, shared, members = self._arguments(execution)
             outcome = jax.block_until_ready(
                 Program(spec, shared, members, self.mesh)(shared, members, unit.n_train, limit)
             )
-        except jax.errors.JaxRuntimeError as error:
-            if _OUT_OF_MEMORY not in str(error):
-                raise
-            outcome, failed = None, error
+        except Exception as error:
+            failed = error
         if not processes.anywhere(failed is not None) and outcome is not None:
             return self._per_device(outcome, len(execution.at))
-        self._give_up(key, separate_after(spec), failed)
+        processes.raise_anywhere(None if _is_out_of_memory(failed) else failed)
+        self._give_up(key, separate_after(self._spec(network, unit, 1)), failed)
         return self._in_halves(execution, limit)
 
     def _give_up(self, key: tuple[Network, int, int], smallest: int, error: Exception | None) -> None:
@@ -235,8 +234,9 @@ class Engine:
         key = (network, rows, size)
         spec, program = self._spec(network, unit, rows), None
         if key not in self._too_large:
-            program = Program(*self._arguments(execution), self.mesh)
-            needed = self.workers * program_bytes(program)
+            with processes.together():
+                program = Program(*self._arguments(execution), self.mesh)
+                needed = self.workers * program_bytes(program)
             if processes.anywhere(needed > self.budget):
                 if size <= separate_after(spec):
                     raise ValueError(
@@ -365,7 +365,7 @@ class Engine:
             try:
                 found = all_pairs(flat, self.config.metrics, memory_budget=budget, workers=1)
             except jax.errors.JaxRuntimeError as error:
-                if _OUT_OF_MEMORY not in str(error):
+                if not _is_out_of_memory(error):
                     raise
                 if budget == 1:
                     raise MemoryError(f"the device has no memory to compare pairs: {error}") from error
@@ -376,6 +376,10 @@ class Engine:
             name: np.where(diagonal, np.nan, matrix).astype(np.float32).reshape(networks, members, networks, members)
             for name, matrix in found.items()
         }
+
+
+def _is_out_of_memory(error: Exception | None) -> bool:
+    return isinstance(error, jax.errors.JaxRuntimeError) and _OUT_OF_MEMORY in str(error)
 
 
 def program_bytes(program: Program) -> int:

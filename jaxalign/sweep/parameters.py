@@ -171,4 +171,11 @@ def _checkpointer() -> Any:
     # Loaded here because it takes a second, and most sweeps keep no parameters.
     import orbax.checkpoint
 
-    return orbax.checkpoint.StandardCheckpointer()
+    # One of several processes saves; the others are not waited for.
+    index = jax.process_index()
+    alone = orbax.checkpoint.options.MultiprocessingOptions(
+        primary_host=index, active_processes={index}, barrier_sync_key_prefix=f"jaxalign-{index}"
+    )
+    return orbax.checkpoint.StandardCheckpointer(
+        multiprocessing_options=alone if jax.process_count() > 1 else orbax.checkpoint.options.MultiprocessingOptions()
+    )

@@ -183,25 +183,26 @@ class Pipeline:
             self._workers.stop()
             return
         found = [(execution, self._engine.execute(execution)) for execution in self._engine.executions(unit)]
-        joined = self._joined(unit, found)
-        cells = [(cell, level, of) for cell, (level, of) in zip(unit.cells, _by_cell(joined, unit), strict=True)]
-        before = [self._before(unit, cell) for cell, _, _ in cells]
-        whole = []
-        if self._config.metrics:
-            represented = [self._represented(unit, of_networks) for _, of_networks in joined]
-            stacked = [own for of_replicate in represented if of_replicate is not None for own in of_replicate]
-            whole = [self._with_stored(unit, b, own) for b, own in zip(before, stacked, strict=True)]
-        measured = self._compare_all(whole)
-        for i, (cell, level, of_networks) in enumerate(cells):
-            values: dict[str, Any] = self._member_values(unit, level, of_networks)
-            if whole:
-                values |= {**measured[i], "representation": whole[i]}
-            self._hand_over(unit, cell, values, before[i])
+        with processes.together():
+            joined = self._joined(unit, found)
+            cells = [(cell, level, of) for cell, (level, of) in zip(unit.cells, _by_cell(joined, unit), strict=True)]
+            before = [self._before(unit, cell) for cell, _, _ in cells]
+            whole = []
+            if self._config.metrics:
+                represented = [self._represented(unit, of_networks) for _, of_networks in joined]
+                stacked = [own for of_replicate in represented if of_replicate is not None for own in of_replicate]
+                whole = [self._with_stored(unit, b, own) for b, own in zip(before, stacked, strict=True)]
+            own = self._compare_own(whole)
+        measured = self._from_all(own, whole)
+        with processes.together():
+            for i, (cell, level, of_networks) in enumerate(cells):
+                values: dict[str, Any] = self._member_values(unit, level, of_networks)
+                if whole:
+                    values |= {**measured[i], "representation": whole[i]}
+                self._hand_over(unit, cell, values, before[i])
 
-    def _compare_all(self, whole: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
-        """Compares the cells of a unit, divided among the processes and among the devices of each."""
-        if not whole:
-            return []
+    def _compare_own(self, whole: Sequence[np.ndarray]) -> dict[int, dict[str, np.ndarray]]:
+        """Compares this process's share of the cells of a unit, divided among its devices."""
         devices = jax.local_devices()
         # One CPU gains nothing from being called several devices.
         devices = devices[:1] if devices[0].platform == "cpu" else devices
@@ -213,12 +214,16 @@ class Pipeline:
 
         mine = list(enumerate(range(own, len(whole), count)))
         with ThreadPoolExecutor(len(devices)) as threads:
-            found = dict(zip([i for _, i in mine], threads.map(compare, mine), strict=True))
-        if count == 1:
-            return [found[i] for i in range(len(whole))]
+            return dict(zip([i for _, i in mine], threads.map(compare, mine), strict=True))
+
+    def _from_all(self, own: dict[int, dict[str, np.ndarray]], whole: Sequence[np.ndarray]) -> list[dict[str, Any]]:
+        """The comparisons of all cells, from the processes that made them."""
+        count = jax.process_count()
+        if count == 1 or not whole:
+            return [own[i] for i in range(len(whole))]
         networks, members = whole[0].shape[:2]
         matrices = np.zeros((len(whole), len(self._config.metrics), *(networks, members) * 2), np.float32)
-        for i, of_cell in found.items():
+        for i, of_cell in own.items():
             matrices[i] = np.stack([of_cell[name] for name in self._config.metrics])
         everyone = processes.from_each(matrices)
         return [dict(zip(self._config.metrics, everyone[i % count, i], strict=True)) for i in range(len(whole))]

@@ -117,18 +117,22 @@ def run_sweep(
         bar = stack.enter_context(
             contextlib.closing(Progress(progress and processes.is_leader(), len(done), finished, missing))
         )
-        try:
-            with Interrupts() as interrupts:
-                run.compute(done, bar, interrupts)
-                # Of several processes the others know nothing of it, and go on to read the result.
-                if interrupts.received and jax.process_count() == 1:
-                    raise Interrupted
-        except Interrupted:
+        interrupts, complete = Interrupts(), True
+        with processes.together():
+            try:
+                with interrupts:
+                    run.compute(done, bar, interrupts)
+                    # Of several processes the others know nothing of it, and go on to read the result.
+                    complete = interrupts.received is None or jax.process_count() > 1
+            except Interrupted:
+                complete = False
+            finally:
+                if opened.store is not None and bar.networks:
+                    _account(opened, {**engine.seconds.phases, "total": time.perf_counter() - start})
+            dataset = opened.store.read() if complete and opened.store is not None else None
+        if not complete:
             _leave(interrupts, location, sum(members >= config.members for members in done.values()), len(done))
-        finally:
-            if opened.store is not None and bar.networks:
-                _account(opened, {**engine.seconds.phases, "total": time.perf_counter() - start})
-        return processes.from_leader(None if opened.store is None else opened.store.read())
+        return processes.from_leader(dataset)
 
 
 class _Opened(NamedTuple):
@@ -153,8 +157,8 @@ def _open(
     Only the leader has the store; all processes learn what is in it, or why it cannot be used.
     """
     store, lock, found = None, None, None
-    if processes.is_leader():
-        try:
+    with processes.together():
+        if processes.is_leader():
             lock = stack.enter_context(StoreLock(location))
             # What a store that is there keeps was decided when it was made.
             asked = save_representations or find(location) is None
@@ -164,12 +168,7 @@ def _open(
                 store.forget()
             done = store.members_done()
             found = store.grids, done, store.representation is not None
-        except (ValueError, OSError) as error:
-            found = error
-    found = processes.from_leader(found)
-    if isinstance(found, Exception):
-        raise found
-    grids, done, kept = found
+    grids, done, kept = processes.from_leader(found)
     cells = {
         Cell(replicate, level, n_train): int(done[replicate, i, j])
         for replicate in range(config.replicates)
@@ -255,7 +254,7 @@ class _Run:
         for unit in pending:
             for execution in engine.executions(unit):
                 shapes.setdefault(engine.shape(execution), execution)
-        with ThreadPoolExecutor(engine.workers) as threads:
+        with processes.together(), ThreadPoolExecutor(engine.workers) as threads:
             compiled = threads.map(compile_one, shapes.values())
             if engine.config.metrics:
                 engine.prepare_compare(max(pending, key=lambda unit: unit.members))
@@ -289,7 +288,7 @@ class _Run:
             if value is not None and failure is None:
                 try:
                     self._write(value, done, progress)
-                except OSError as error:
+                except Exception as error:
                     failure = error
                     pipeline.stop()
                     if jax.process_count() == 1:
@@ -297,11 +296,15 @@ class _Run:
             left -= isinstance(value, FinishedCell)
             if not left:
                 break
-        if failure is not None:
-            raise failure
+        if jax.process_count() > 1:
+            # Only one thread at a time may speak to the other processes.
+            pipeline.join()
+        processes.raise_anywhere(failure)
         if left:
-            for value in pipeline.leftover():
-                self._write(value, done, progress)
+            interrupts.agree()
+            with processes.together():
+                for value in pipeline.leftover():
+                    self._write(value, done, progress)
             raise Interrupted
 
     def _read(self, cell: Cell) -> dict[str, np.ndarray]:

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 import jax
+import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
+
+from jaxalign.sweep import processes
 
 
 @contextlib.contextmanager
@@ -52,6 +55,11 @@ class Interrupts:
 
     def __exit__(self, *_: object) -> None:
         self._restore()
+
+    def agree(self) -> None:
+        """Makes the signal that one process received that of all."""
+        received = int(processes.from_each(np.array(self.received or 0, np.int32)).max())
+        self.received = signal.Signals(received) if received else None
 
     def _receive(self, number: int, _: object) -> None:
         self.received = signal.Signals(number)
