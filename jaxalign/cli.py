@@ -21,7 +21,7 @@ from jaxalign.selfcheck import selfcheck
 from jaxalign.sweep import load_sweep, plan, predict, presets, run_sweep
 from jaxalign.sweep.config import SweepConfig
 from jaxalign.sweep.presets import LAPTOP
-from jaxalign.sweep.store import write_store
+from jaxalign.sweep.storage.results import write_store
 from jaxalign.tables import matrices, table
 from jaxalign.tasks import ImageTask
 

@@ -19,10 +19,10 @@ from jaxalign.networks import Network
 from jaxalign.sweep.config import SweepConfig, to_json
 from jaxalign.sweep.engine import Engine, Execution, program_bytes
 from jaxalign.sweep.grid import Grid
-from jaxalign.sweep.growing_store import Store
-from jaxalign.sweep.opening import as_location, find, relation_to_stored
 from jaxalign.sweep.presets import as_config
 from jaxalign.sweep.representations import kept_representations, representation_bytes
+from jaxalign.sweep.storage.opening import as_location, find, relation_to_stored
+from jaxalign.sweep.storage.store import Store
 from jaxalign.sweep.units import Cell, Unit, padded_rows, units
 from jaxalign.threads import one_blas_thread
 

@@ -19,15 +19,15 @@ from jaxalign.sweep import processes, result
 from jaxalign.sweep.config import SweepConfig
 from jaxalign.sweep.engine import Engine, Execution
 from jaxalign.sweep.grid import Grid
-from jaxalign.sweep.growing_store import Store
-from jaxalign.sweep.lock import StoreLock
-from jaxalign.sweep.opening import as_location, find
-from jaxalign.sweep.parameters import check_parameters_location, save_parameters
 from jaxalign.sweep.pipeline import FinishedCell, Pipeline, Stopped, TrainedState
 from jaxalign.sweep.presets import as_config
 from jaxalign.sweep.progress import Progress, log_shown
 from jaxalign.sweep.representations import kept_representations
 from jaxalign.sweep.runtime import Interrupted, Interrupts, compiled_programs_kept
+from jaxalign.sweep.storage.lock import StoreLock
+from jaxalign.sweep.storage.opening import as_location, find
+from jaxalign.sweep.storage.parameters import check_parameters_location, save_parameters
+from jaxalign.sweep.storage.store import Store
 from jaxalign.sweep.units import Cell, Unit, units
 from jaxalign.sweep.workers import exit_without_waiting
 from jaxalign.threads import one_blas_thread

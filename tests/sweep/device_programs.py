@@ -31,8 +31,8 @@ from jaxalign.sweep import processes
 from jaxalign.sweep import run as run_module
 from jaxalign.sweep.engine import Engine
 from jaxalign.sweep.grid import Grid
-from jaxalign.sweep.growing_store import Store
-from jaxalign.sweep.lock import StoreLock
+from jaxalign.sweep.storage.lock import StoreLock
+from jaxalign.sweep.storage.store import Store
 from jaxalign.sweep.units import units
 
 

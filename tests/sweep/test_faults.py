@@ -16,7 +16,7 @@ import pytest
 import xarray as xr
 from sweep_server import server as serving
 
-from jaxalign.sweep.store import load_sweep
+from jaxalign.sweep.storage.results import load_sweep
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +257,7 @@ def test_a_full_disk_stops_the_sweep_and_it_goes_on(server, sweep, undisturbed, 
     limit = (
         "import resource, threading\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "from jaxalign.sweep.growing_store import Store\n"
+        "from jaxalign.sweep.storage.store import Store\n"
         "real, count = Store.write_cell, []\n"
         "def write_cell(*arguments):\n"
         "    count.append(1)\n"

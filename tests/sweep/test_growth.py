@@ -16,8 +16,8 @@ from jaxalign.ensemble import draw_group
 from jaxalign.ensemble.placement import Program
 from jaxalign.sweep import progress
 from jaxalign.sweep.engine import Engine
-from jaxalign.sweep.growing_store import Store
-from jaxalign.sweep.parameters import load_parameters
+from jaxalign.sweep.storage.parameters import load_parameters
+from jaxalign.sweep.storage.store import Store
 
 CONFIG = SweepConfig(
     task=LinearTeacher(dim=6),

@@ -8,8 +8,8 @@ from pathlib import Path
 import fsspec
 import pytest
 
-import jaxalign.sweep.lock as lock_module
-from jaxalign.sweep.lock import StoreLock, StoreLocked
+import jaxalign.sweep.storage.lock as lock_module
+from jaxalign.sweep.storage.lock import StoreLock, StoreLocked
 
 # The file alone, without the seconds that importing the package takes.
 HOLD = f"""

@@ -7,8 +7,8 @@ import store_cells
 from flax import nnx
 
 from jaxalign.sweep import result
-from jaxalign.sweep.parameters import check_parameters_location, load_parameters, save_parameters
-from jaxalign.sweep.store import Store
+from jaxalign.sweep.storage.parameters import check_parameters_location, load_parameters, save_parameters
+from jaxalign.sweep.storage.results import Store
 
 CONFIG = dataclasses.replace(store_cells.BASE, members=3, replicates=1)
 NETWORK = CONFIG.networks[1]

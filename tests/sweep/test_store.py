@@ -14,7 +14,7 @@ import jaxalign
 from jaxalign import MLP
 from jaxalign.sweep import result
 from jaxalign.sweep.grid import Grid
-from jaxalign.sweep.store import Store, load_sweep, save_sweep
+from jaxalign.sweep.storage.results import Store, load_sweep, save_sweep
 
 LARGER = {
     "noise": {"noise": (9.0, 5.0, 1.0)},

@@ -13,9 +13,9 @@ import xarray as xr
 import zarr
 
 from jaxalign import checks
-from jaxalign.sweep.chunks import Chunks, is_url, open_zarr_store
 from jaxalign.sweep.grid import Grid, Relation, relation
-from jaxalign.sweep.layout import Layout, conform
+from jaxalign.sweep.storage.arrays import Layout, conform
+from jaxalign.sweep.storage.chunks import Chunks, is_url, open_zarr_store
 
 # Attributes of the zarr group that say how it is kept, beside those of the Dataset.
 OWN_ATTRIBUTES = ("coordinates", "grids", "layout")

@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from jaxalign.sweep.growing_store import Store
-from jaxalign.sweep.layout import DONE, MEMBER_AXES, quiet
-from jaxalign.sweep.lock import StoreLock
 from jaxalign.sweep.result import noise_dimension
-
-__all__ = ["Store", "load_sweep", "save_sweep", "write_store"]
+from jaxalign.sweep.storage.arrays import DONE, MEMBER_AXES, quiet
+from jaxalign.sweep.storage.lock import StoreLock
+from jaxalign.sweep.storage.store import Store
 
 
 def save_sweep(dataset: xr.Dataset, path: str | os.PathLike) -> None:

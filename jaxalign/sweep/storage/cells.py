@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from jaxalign.sweep.chunks import Chunks, decode, encode, n_bytes
-from jaxalign.sweep.layout import DONE, REPRESENTATION, Layout
 from jaxalign.sweep.result import fill_value
+from jaxalign.sweep.storage.arrays import DONE, REPRESENTATION, Layout
+from jaxalign.sweep.storage.chunks import Chunks, decode, encode, n_bytes
 
 Position = tuple[int, int, int]
 Values = dict[str, np.ndarray]

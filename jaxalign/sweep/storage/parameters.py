@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 
 from jaxalign import checks
-from jaxalign.sweep.growing_store import Store
+from jaxalign.sweep.storage.store import Store
 
 _LONGEST_NAME = 100
 _NAME = re.compile(r"replicate-\d+_n-\d+_members-\d+-\d+_levels-[0-9a-f]+")

@@ -10,12 +10,12 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from jaxalign.sweep.cells import Cells, Position, Values
-from jaxalign.sweep.chunks import Chunks, open_zarr_store
 from jaxalign.sweep.grid import Grid
-from jaxalign.sweep.layout import DONE, REPRESENTATION, Layout, quiet, read_coordinates
-from jaxalign.sweep.opening import OWN_ATTRIBUTES, as_location, create, damaged, find, reopen, writing
 from jaxalign.sweep.result import fill_value, noise_dimension
+from jaxalign.sweep.storage.arrays import DONE, REPRESENTATION, Layout, quiet, read_coordinates
+from jaxalign.sweep.storage.cells import Cells, Position, Values
+from jaxalign.sweep.storage.chunks import Chunks, open_zarr_store
+from jaxalign.sweep.storage.opening import OWN_ATTRIBUTES, as_location, create, damaged, find, reopen, writing
 
 _CELLS_AT_ONCE = 64
 _log = logging.getLogger("jaxalign")

@@ -13,9 +13,9 @@ import xarray as xr
 import zarr
 from zarr.codecs import BytesCodec, Crc32cCodec
 
-from jaxalign.sweep.chunks import Chunks
 from jaxalign.sweep.grid import Grid
 from jaxalign.sweep.result import fill_value, noise_dimension
+from jaxalign.sweep.storage.chunks import Chunks
 
 REPRESENTATION = "representation"
 DONE = "members_done"
