@@ -67,6 +67,7 @@ def _attributes(config: SweepConfig) -> dict[str, Any]:
     packages = [f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES]
     return {
         "config": to_json(config),
+        "seed": config.seed,
         "versions": ", ".join([f"jaxalign {__version__}", *packages]),
         "device": jax.devices()[0].device_kind,
         "probes": config.probes,
