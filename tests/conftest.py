@@ -1,5 +1,7 @@
+import gc
 import os
 import tempfile
+from pathlib import Path
 
 import jax
 import pytest
@@ -27,3 +29,15 @@ def pytest_configure(config):
 def pytest_runtest_setup(item):
     """Small programs take longer to optimize than to run; those of slow tests are optimized as they are for users."""
     jax.config.update("jax_disable_most_optimizations", item.get_closest_marker("slow") is None)
+
+
+_MOST_MAPS = 25_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_memory_maps():
+    """Each compiled program maps memory, and Linux ends a process that maps more than 65,530 pieces by a segfault."""
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > _MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()

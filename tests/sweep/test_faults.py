@@ -56,7 +56,8 @@ def results(store):
 
 
 def files(store, name):
-    return sorted((store / name).glob("c.*"))
+    # What is being written has another name until it is there.
+    return sorted(path for path in (store / name).glob("c.*") if path.suffix != ".partial")
 
 
 def unmarked(store, since):
@@ -64,10 +65,9 @@ def unmarked(store, since):
     found = {}
     for name in ("representation", "cce", "test_error"):
         for path in files(store, name):
-            # What is being written has another name until it is there.
-            if path.name.isdigit() and path.stat().st_mtime_ns > since:
+            if path.stat().st_mtime_ns > since:
                 found[path] = cell_of(store, name, path)
-    marks = {cell_of(store, "members_done", path) for path in files(store, "members_done") if path.name.isdigit()}
+    marks = {cell_of(store, "members_done", path) for path in files(store, "members_done")}
     return [path for path, cell in found.items() if cell not in marks]
 
 

@@ -53,8 +53,14 @@ def test_bad_input_is_named(name, scale, message):
 
 def test_run_sweep_takes_the_laptop_scale(monkeypatch):
     ran = []
-    monkeypatch.setattr(run, "_compute", lambda config, progress: ran.append(config))
-    jaxalign.run_sweep("figure4")
+
+    def engine(config, **_):
+        ran.append(config)
+        raise InterruptedError
+
+    monkeypatch.setattr(run, "Engine", engine)
+    with pytest.raises(InterruptedError):
+        jaxalign.run_sweep("figure4")
     assert ran == [jaxalign.presets("figure4", "laptop")] and ran[0] != jaxalign.presets("figure4", "paper")
 
 
