@@ -29,6 +29,7 @@ import numpy as np
 
 import jaxalign
 from jaxalign import MLP, ImageTask, LinearTeacher, SweepConfig, Training
+from jaxalign.sweep.comparison import by_level
 from jaxalign.sweep.engine import Engine
 from jaxalign.sweep.grid import Grid
 from jaxalign.sweep.units import units
@@ -190,7 +191,7 @@ def bare_executions(config: SweepConfig) -> None:
     def run(unit) -> None:
         executions = engine.executions(unit)
         found = [(execution, engine.execute(execution)) for execution in executions]
-        for of_cell in engine.representations(engine.join(unit, 0, found), len(unit.levels)):
+        for of_cell in by_level(engine.join(unit, 0, found), len(unit.levels)):
             engine.compare(of_cell)
 
     with ThreadPoolExecutor(engine.workers) as threads:

@@ -14,7 +14,6 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from jaxalign import checks
-from jaxalign.alignment.pairs import all_pairs
 from jaxalign.alignment.plan import default_budget
 from jaxalign.ensemble import GroupSpec, Layout, Outcome, choose_layout, draw_group, is_solved
 from jaxalign.ensemble.placement import (
@@ -32,15 +31,13 @@ from jaxalign.ensemble.placement import (
     to_host,
 )
 from jaxalign.networks import Network
-from jaxalign.sweep import processes
+from jaxalign.sweep import comparison, processes
 from jaxalign.sweep.config import SweepConfig
-from jaxalign.sweep.representations import representation_units
+from jaxalign.sweep.seconds import Seconds
 from jaxalign.sweep.units import Unit, padded_rows
 from jaxalign.threads import start_device
 
 logger = logging.getLogger("jaxalign")
-
-_OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 
 
 class Execution(NamedTuple):
@@ -117,7 +114,15 @@ class Engine:
             found += [Execution(unit, index, (at,)) for at in divide(spec, unit.group, parts)]
         return found
 
-    def shape(self, execution: Execution) -> tuple[Any, ...]:
+    def programs(self, pending: Sequence[Unit]) -> list[list[Execution]]:
+        """All executions of some units, those of one program together."""
+        found: dict[tuple[Any, ...], list[Execution]] = {}
+        for unit in pending:
+            for execution in self.executions(unit):
+                found.setdefault(self._shape(execution), []).append(execution)
+        return list(found.values())
+
+    def _shape(self, execution: Execution) -> tuple[Any, ...]:
         """What the program of an execution depends on: equal for executions that need the same one."""
         unit, network = execution.unit, self.config.networks[execution.network]
         rows = padded_rows(self.config, network, unit.n_train)
@@ -181,7 +186,7 @@ class Engine:
             failed = error
         if not processes.anywhere(failed is not None) and outcome is not None:
             return self._per_device(outcome, len(execution.at))
-        processes.raise_anywhere(None if _is_out_of_memory(failed) else failed)
+        processes.raise_anywhere(None if comparison.is_out_of_memory(failed) else failed)
         self._give_up(key, separate_after(self._spec(network, unit, 1)), failed)
         return self._in_halves(execution, limit)
 
@@ -273,9 +278,7 @@ class Engine:
         unit, network = execution.unit, self.config.networks[execution.network]
         rows = padded_rows(self.config, network, unit.n_train)
         spec = self._spec(network, unit, rows, len(execution.at[0]))
-        drawn = [
-            self._drawn(unit, replicate).of(network, self._spec(network, unit, rows)) for replicate in unit.replicates
-        ]
+        drawn = [self._drawn(unit, replicate).of(network, spec) for replicate in unit.replicates]
         cut = [(first_rows(s, rows, leading=False), first_rows(m, rows, leading=True)) for s, m in drawn]
         mesh = self.mesh
         if mesh is None:
@@ -322,33 +325,11 @@ class Engine:
             at = halve(self._spec(network, unit, rows), at)[0].members
         return len(at)
 
-    def prepare_compare(self, unit: Unit) -> None:
-        """Compiles the comparison of the cells of a unit, by comparing noise once."""
+    def prepare_compare(self, members: int) -> None:
+        """Compiles the comparison of cells of so many members, by comparing noise once."""
         start = time.perf_counter()
-        self._compare(self.example_representations(unit))
+        self._compare(comparison.example(self.config, members))
         self.seconds.add("compile", start)
-
-    def example_representations(self, unit: Unit) -> np.ndarray:
-        """Noise of the shape of a cell's representations, (network, member, probe, unit)."""
-        width = max(representation_units(self.config))
-        shape = (len(self.config.networks), unit.members, self.config.probes, width)
-        return np.random.default_rng(0).standard_normal(shape, np.float32)
-
-    def drawn_bytes(self, unit: Unit) -> int:
-        """The memory of the draws of one replicate."""
-        return self._drawn(unit, unit.replicates[0]).bytes
-
-    def representations(self, outcomes: Sequence[Outcome], levels: int) -> np.ndarray:
-        """What all networks of one replicate return, (level, network, member, probe, unit).
-
-        Narrower representations are widened by zeros, which change no distance between probes.
-        """
-        width = max(outcome.representation.shape[-1] for outcome in outcomes)
-        widened = [
-            np.pad(x, ((0, 0), (0, 0), (0, width - x.shape[-1])))
-            for x in (np.asarray(outcome.representation) for outcome in outcomes)
-        ]
-        return np.stack([x.reshape(levels, -1, *x.shape[1:]) for x in widened], axis=1)
 
     def compare(self, representations: np.ndarray) -> dict[str, np.ndarray]:
         """Every measure for all pairs of a cell, (network, member, network, member); the diagonal is NaN."""
@@ -358,28 +339,11 @@ class Engine:
         return found
 
     def _compare(self, representations: np.ndarray) -> dict[str, np.ndarray]:
-        networks, members = representations.shape[:2]
-        flat = representations.reshape(-1, *representations.shape[2:])
-        budget, found = max(1, self.budget // self.workers), None
-        while found is None:
-            try:
-                found = all_pairs(flat, self.config.metrics, memory_budget=budget, workers=1)
-            except jax.errors.JaxRuntimeError as error:
-                if not _is_out_of_memory(error):
-                    raise
-                if budget == 1:
-                    raise MemoryError(f"the device has no memory to compare pairs: {error}") from error
-                budget //= 2
-                logger.warning("out of memory comparing pairs: going on with a budget of %d bytes", budget)
-        diagonal = np.eye(len(flat), dtype=bool)
-        return {
-            name: np.where(diagonal, np.nan, matrix).astype(np.float32).reshape(networks, members, networks, members)
-            for name, matrix in found.items()
-        }
+        return comparison.compare(self.config, representations, self.budget // self.workers)
 
-
-def _is_out_of_memory(error: Exception | None) -> bool:
-    return isinstance(error, jax.errors.JaxRuntimeError) and _OUT_OF_MEMORY in str(error)
+    def drawn_bytes(self, unit: Unit) -> int:
+        """The memory of the draws of one replicate."""
+        return self._drawn(unit, unit.replicates[0]).bytes
 
 
 def program_bytes(program: Program) -> int:
@@ -427,16 +391,3 @@ class _Recent:
                     self._values.popitem(last=False)
             self._values.move_to_end(key)
             return self._values[key]
-
-
-class Seconds:
-    """Seconds per phase, added up from several threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.phases = {"compile": 0.0, "train": 0.0, "align": 0.0, "write": 0.0}
-
-    def add(self, phase: str, start: float) -> None:
-        """Counts the time since `start`, of `time.perf_counter`, to a phase."""
-        with self._lock:
-            self.phases[phase] += time.perf_counter() - start

@@ -12,6 +12,7 @@ from jaxtyping import PyTree
 
 from jaxalign.ensemble import Outcome
 from jaxalign.sweep import processes
+from jaxalign.sweep.comparison import by_level
 from jaxalign.sweep.config import SweepConfig
 from jaxalign.sweep.engine import Engine, Execution
 from jaxalign.sweep.units import Cell, Unit
@@ -133,7 +134,7 @@ class Pipeline:
         return joined
 
     def _represented(self, unit: Unit, of_networks: list[Outcome]) -> np.ndarray | None:
-        return self._engine.representations(of_networks, len(unit.levels)) if self._config.metrics else None
+        return by_level(of_networks, len(unit.levels)) if self._config.metrics else None
 
     def _cell(
         self, unit: Unit, cell: Cell, level: int, of_networks: list[Outcome], representations: np.ndarray | None

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import jax
 import numpy as np
@@ -16,6 +15,7 @@ from jaxalign.ensemble import is_solved
 from jaxalign.ensemble.flops import training_flops
 from jaxalign.memory import peak_bytes
 from jaxalign.networks import Network
+from jaxalign.sweep import comparison
 from jaxalign.sweep.config import SweepConfig, to_json
 from jaxalign.sweep.engine import Engine, Execution, program_bytes
 from jaxalign.sweep.grid import Grid
@@ -23,7 +23,7 @@ from jaxalign.sweep.presets import as_config
 from jaxalign.sweep.representations import kept_representations, representation_bytes
 from jaxalign.sweep.storage.opening import as_location, find, relation_to_stored
 from jaxalign.sweep.storage.store import Store
-from jaxalign.sweep.units import Cell, Unit, padded_rows, units
+from jaxalign.sweep.units import Cell, Unit, members_in_cells, missing, padded_rows, units
 from jaxalign.threads import one_blas_thread
 
 _PROBE_SECONDS = 0.4
@@ -125,18 +125,17 @@ def plan(
     """
     config = as_config(config)
     checks.boolean("probe", probe)
+    if save_representations is not None:
+        checks.boolean("save_representations", save_representations)
     engine = Engine(config, memory_budget=memory_budget)
     location = as_location(store)
     history, done, representation = _found(config, location, save_representations)
     stages = units(history, engine.devices, extend=representation is not None and jax.process_count() == 1)
-    asked = {Cell(r, level, n) for r in range(config.replicates) for level in config.noise for n in config.n_train}
-
-    def is_missing(unit: Unit, cell: Cell) -> bool:
-        return cell in asked and done.get(cell, 0) < min(unit.members, config.members)
-
-    pending = [unit for stage in stages for unit in stage if any(is_missing(unit, cell) for cell in unit.cells)]
+    asked = Grid.of(config)
+    pending = [unit for stage in stages for unit in missing(stage, done, asked)]
+    cells = [Cell(r, level, n) for r in range(asked.replicates) for level in asked.noise for n in asked.n_train]
     with one_blas_thread():
-        executions = _by_program(engine, pending)
+        executions = engine.programs(pending)
         buckets = [_bucket(engine, of_program) for of_program in executions]
         seconds, peak = {}, None
         if probe and pending:
@@ -148,8 +147,8 @@ def plan(
             peak = _peak(engine, pending)
     return Plan(
         config=config,
-        cells=len(asked),
-        finished=sum(done.get(cell, 0) >= config.members for cell in asked),
+        cells=len(cells),
+        finished=sum(done.get(cell, 0) >= config.members for cell in cells),
         networks=sum(bucket.networks for bucket in buckets),
         buckets=tuple(buckets),
         devices=f"{engine.devices} x {jax.devices()[0].device_kind}",
@@ -171,23 +170,8 @@ def _found(
     with Store.open_to_read(location) as store:
         kind = relation_to_stored(location, store.attributes["config"], to_json(config))
         history = (*store.grids, store.grids[-1].extended(asked)) if kind == "grows" else store.grids
-        marks = store.members_done(verify=False)
-        done = {
-            Cell(replicate, level, n_train): int(marks[replicate, i, j])
-            for replicate in range(store.grid.replicates)
-            for i, level in enumerate(store.grid.noise)
-            for j, n_train in enumerate(store.grid.n_train)
-        }
+        done = members_in_cells(store.grid, store.members_done(verify=False))
         return history, done, store.representation
-
-
-def _by_program(engine: Engine, pending: Sequence[Unit]) -> list[list[Execution]]:
-    """The executions, those of one program together."""
-    found: dict[tuple[Any, ...], list[Execution]] = {}
-    for unit in pending:
-        for execution in engine.executions(unit):
-            found.setdefault(engine.shape(execution), []).append(execution)
-    return list(found.values())
 
 
 def _bucket(engine: Engine, executions: Sequence[Execution]) -> Bucket:
@@ -240,7 +224,7 @@ def _compiled(
     with ThreadPoolExecutor(engine.workers) as threads:
         found = threads.map(compiled, zip(buckets, executions, strict=True))
         if engine.config.metrics:
-            engine.prepare_compare(pending[0])
+            engine.prepare_compare(pending[0].members)
         yield from found
 
 
@@ -281,7 +265,7 @@ def _seconds(engine: Engine, pending: Sequence[Unit], buckets: Sequence[Bucket],
     """Of the clock on the wall, with all workers busy."""
     seconds = {"compile": compiling, "train": sum(bucket.seconds or 0.0 for bucket in buckets) / engine.workers}
     if engine.config.metrics:
-        example = engine.example_representations(pending[0])
+        example = comparison.example(engine.config, pending[0].members)
         start = time.perf_counter()
         with ThreadPoolExecutor(engine.workers) as threads:
             list(threads.map(lambda _: engine.compare(example), range(engine.workers)))
@@ -306,11 +290,11 @@ def _lines(plan: Plan) -> list[str]:
     """The plan as text."""
     config = plan.config
     axes = [
-        f"{len(config.networks)} networks",
-        f"{config.replicates} replicates",
-        f"{len(config.noise)} noise levels",
-        f"{len(config.n_train)} sample sizes",
-        f"{config.members} members",
+        _count(len(config.networks), "network"),
+        _count(config.replicates, "replicate"),
+        _count(len(config.noise), "noise level"),
+        _count(len(config.n_train), "sample size"),
+        _count(config.members, "member"),
     ]
     lines = [
         f"{' x '.join(axes)}: {plan.networks} networks to train in {plan.cells - plan.finished} of {plan.cells} cells",
@@ -323,7 +307,7 @@ def _lines(plan: Plan) -> list[str]:
     for row in rows:
         first, *others = zip(row, widths, strict=True)
         lines.append("  ".join([first[0].ljust(first[1]), *(text.rjust(width) for text, width in others)]).rstrip())
-    lines += ["", f"training: {plan.flops / 1e9:,.0f} GFLOP in {len(plan.buckets)} programs"]
+    lines += ["", f"training: {plan.flops / 1e9:,.0f} GFLOP in {_count(len(plan.buckets), 'program')}"]
     if plan.bytes is not None:
         lines.append(
             f"memory: {_gigabytes(plan.bytes)} at the peak on each device, {_gigabytes(plan.budget)} may be used"
@@ -334,6 +318,10 @@ def _lines(plan: Plan) -> list[str]:
         phases = ", ".join(f"{name} {_time(value)}" for name, value in plan.seconds.items() if name != "total")
         lines.append(f"time: about {_time(plan.seconds['total'])} ({phases})")
     return lines
+
+
+def _count(number: int, of: str) -> str:
+    return f"{number} {of}" if number == 1 else f"{number} {of}s"
 
 
 def _row(plan: Plan, bucket: Bucket) -> tuple[str, ...]:

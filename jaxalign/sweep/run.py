@@ -28,7 +28,7 @@ from jaxalign.sweep.storage.lock import StoreLock
 from jaxalign.sweep.storage.opening import as_location, find
 from jaxalign.sweep.storage.parameters import check_parameters_location, save_parameters
 from jaxalign.sweep.storage.store import Store
-from jaxalign.sweep.units import Cell, Unit, units
+from jaxalign.sweep.units import Cell, Unit, is_missing, members_in_cells, missing, units
 from jaxalign.sweep.workers import exit_without_waiting
 from jaxalign.threads import one_blas_thread
 
@@ -110,12 +110,12 @@ def run_sweep(
         opened = _open(config, location, save_representations, resume, stack)
         done = opened.done
         run = _Run(engine, opened, save_parameters)
-        missing = run.networks_missing(done)
+        networks = run.networks_missing(done)
         finished = sum(members >= config.members for members in done.values())
         if location is not None and finished:
             logger.info("%d of %d cells are finished already in %s", finished, len(done), location)
         bar = stack.enter_context(
-            contextlib.closing(Progress(progress and processes.is_leader(), len(done), finished, missing))
+            contextlib.closing(Progress(progress and processes.is_leader(), len(done), finished, networks))
         )
         interrupts, complete = Interrupts(), True
         with processes.together():
@@ -169,12 +169,7 @@ def _open(
             done = store.members_done()
             found = store.grids, done, store.representation is not None
     grids, done, kept = processes.from_leader(found)
-    cells = {
-        Cell(replicate, level, n_train): int(done[replicate, i, j])
-        for replicate in range(config.replicates)
-        for i, level in enumerate(config.noise)
-        for j, n_train in enumerate(config.n_train)
-    }
+    cells = members_in_cells(Grid.of(config), done)
     # Only the leader could read the representations that members were trained to before.
     return _Opened(store, lock, grids, cells, kept and jax.process_count() == 1)
 
@@ -215,12 +210,11 @@ class _Run:
         self._stages = units(opened.grids, engine.devices, extend=opened.extend)
         self._save = save
         self._asked = Grid.of(engine.config)
-        self._writing = 0.0
 
     def compute(self, done: dict[Cell, int], progress: Progress, interrupts: Interrupts) -> None:
         """Computes what is not done, stage by stage, and raises what stopped it."""
         for stage in self._stages:
-            pending = [unit for unit in stage if any(self._is_missing(unit, cell, done) for cell in unit.cells)]
+            pending = missing(stage, done, self._asked)
             if not pending:
                 continue
             progress.stage("compiling")
@@ -230,34 +224,21 @@ class _Run:
 
     def networks_missing(self, done: dict[Cell, int]) -> int:
         """How many networks are to be trained."""
-        missing = 0
-        for unit in (unit for stage in self._stages for unit in stage):
-            if any(self._is_missing(unit, cell, done) for cell in unit.cells):
-                missing += len(unit.cells) * (unit.members - unit.first) * len(self._engine.config.networks)
-        return missing
-
-    def _is_missing(self, unit: Unit, cell: Cell, done: dict[Cell, int]) -> bool:
-        return cell in done and done[cell] < min(unit.members, self._asked.members)
-
-    def _is_new(self, value: FinishedCell, done: dict[Cell, int]) -> bool:
-        """Whether a cell was asked for and was not there already, as those beside an unfinished one may be."""
-        return value.cell in done and done[value.cell] < min(value.members, self._asked.members)
+        pending = [unit for stage in self._stages for unit in missing(stage, done, self._asked)]
+        return len(self._engine.config.networks) * sum(len(unit.replicates) * unit.group for unit in pending)
 
     def _compile(self, pending: Sequence[Unit], interrupts: Interrupts) -> None:
-        engine, shapes = self._engine, {}
+        engine = self._engine
 
         def compile_one(execution: Execution) -> None:
             if interrupts.received and jax.process_count() == 1:
                 raise Interrupted
             engine.compile(execution)
 
-        for unit in pending:
-            for execution in engine.executions(unit):
-                shapes.setdefault(engine.shape(execution), execution)
         with processes.together(), ThreadPoolExecutor(engine.workers) as threads:
-            compiled = threads.map(compile_one, shapes.values())
+            compiled = threads.map(compile_one, [first for first, *_ in engine.programs(pending)])
             if engine.config.metrics:
-                engine.prepare_compare(max(pending, key=lambda unit: unit.members))
+                engine.prepare_compare(max(unit.members for unit in pending))
             list(compiled)
 
     def _compute(
@@ -317,7 +298,8 @@ class _Run:
         if isinstance(value, TrainedState):
             if self._store is not None and self._store.location is not None:
                 save_parameters(self._store.location, *value)
-        elif isinstance(value, FinishedCell) and self._is_new(value, done):
+        elif isinstance(value, FinishedCell) and is_missing(value.cell, value.members, done, self._asked):
+            # Others beside it may have been there already, or not asked for.
             if self._store is not None:
                 kept = value.values if self._store.representation else _without(value.values, "representation")
                 self._store.write_cell(*value.cell, kept, value.members)

@@ -1,7 +1,9 @@
 """The units of work that a sweep is cut into."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from jaxalign.ensemble import is_solved
 from jaxalign.networks import Network
@@ -83,6 +85,27 @@ def units(history: Sequence[Grid], devices: int = 1, *, extend: bool = False) ->
                     of_stage.append(Unit(block, n_train, levels, first, grid.members, kept))
         stages.append(sorted(of_stage, key=lambda unit: (unit.replicates[0], -unit.n_train)))
     return stages
+
+
+def members_in_cells(grid: Grid, done: np.ndarray) -> dict[Cell, int]:
+    """How many members each cell of a grid holds, from an array (replicate, noise level, n_train) of them."""
+    return {
+        Cell(replicate, level, n_train): int(done[replicate, i, j])
+        for replicate in range(grid.replicates)
+        for i, level in enumerate(grid.noise)
+        for j, n_train in enumerate(grid.n_train)
+    }
+
+
+def is_missing(cell: Cell, members: int, done: Mapping[Cell, int], asked: Grid) -> bool:
+    """Whether a cell of so many members was asked for and holds fewer of those that were."""
+    wanted = min(members, _members(asked, cell))
+    return done.get(cell, 0) < wanted
+
+
+def missing(units: Sequence[Unit], done: Mapping[Cell, int], asked: Grid) -> list[Unit]:
+    """The units with a cell that is missing."""
+    return [unit for unit in units if any(is_missing(cell, unit.members, done, asked) for cell in unit.cells)]
 
 
 def _members(grid: Grid | None, cell: Cell) -> int:
