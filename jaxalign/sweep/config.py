@@ -7,7 +7,17 @@ from typing import Any
 from jaxalign import checks
 from jaxalign.alignment.registry import METRICS
 from jaxalign.ensemble import Training, is_solved
-from jaxalign.networks import CNN, MLP, LinearNetwork, Network, layers, normalizes_batches
+from jaxalign.networks import (
+    CNN,
+    MLP,
+    FlaxNetwork,
+    LinearNetwork,
+    Network,
+    as_networks,
+    digest,
+    layers,
+    normalizes_batches,
+)
 from jaxalign.tasks import ArraysInfo, ImageTask, LinearTeacher, PowerLaw, Task
 from jaxalign.theory import filters
 
@@ -20,7 +30,9 @@ class SweepConfig:
 
     Attributes:
       task: what is learned; `LinearTeacher(...)` or `ImageTask(...)`.
-      networks: the networks, each a frozen dataclass as `jaxalign.networks.Network` says.
+      networks: the networks: ours, such as `MLP(hidden=16)`; classes of flax modules, made as
+        `MyNet(input_shape, n_outputs, rngs=rngs)` and called to return (output, representations); or frozen dataclasses
+        as `jaxalign.networks.Network` says. A class is put into a `jaxalign.networks.FlaxNetwork`.
       noise: the noise levels: SNR for regression, label-noise fractions for classification.
       n_train: the numbers of training samples.
       members: how many networks an ensemble has, at least 2 where a metric compares them.
@@ -57,12 +69,7 @@ class SweepConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.task, Task):
             checks.reject("task", "a task such as LinearTeacher(dim=100) or ImageTask('digits')", self.task)
-        if isinstance(self.networks, Network):
-            checks.reject("networks", "a tuple of networks, such as (MLP(hidden=16),)", self.networks)
-        self._set("networks", checks.instances("networks", self.networks, Network, "networks such as MLP(hidden=16)"))
-        for network in self.networks:
-            if not dataclasses.is_dataclass(network) or network.__hash__ is None:
-                checks.reject("networks", "frozen dataclasses with a build method", network)
+        self._set("networks", as_networks(self.networks))
         self._set("noise", self.task.check_noise(self.noise))
         self._set("n_train", checks.positive_integers("n_train", self.n_train, self.task.n_train_available))
         checks.integer("members", self.members)
@@ -134,8 +141,15 @@ class SweepConfig:
 
 
 def to_json(config: SweepConfig) -> str:
-    """The configuration as JSON: what is computed, not where data lies on one machine."""
-    return json.dumps(_encode(config), sort_keys=True)
+    """The configuration as JSON: what is computed, not where data lies on one machine.
+
+    A network of the user's own is its class and fields, with a digest of what it computes.
+    """
+    encoded = _encode(config)
+    for network, entry in zip(config.networks, encoded["networks"], strict=True):
+        if entry["type"] not in _TYPES:
+            entry["digest"] = digest(network, config.task.input_shape, config.task.n_outputs)
+    return json.dumps(encoded, sort_keys=True)
 
 
 def from_json(text: str) -> SweepConfig:
@@ -170,9 +184,11 @@ _TYPES = {
 
 
 def _encode(value: Any) -> Any:
+    if isinstance(value, FlaxNetwork):
+        return {"type": _qualified(value.module), **{name: _encode(option) for name, option in value.options}}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         kind = type(value)
-        name = kind.__name__ if _TYPES.get(kind.__name__) is kind else f"{kind.__module__}.{kind.__qualname__}"
+        name = kind.__name__ if _TYPES.get(kind.__name__) is kind else _qualified(kind)
         fields = {
             field.name: _encode(getattr(value, field.name))
             for field in dataclasses.fields(value)
@@ -181,11 +197,22 @@ def _encode(value: Any) -> Any:
         return {"type": name, **fields}
     if isinstance(value, (tuple, list)):
         return [_encode(item) for item in value]
-    return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    # Not the repr of a function, which has its address.
+    return _qualified(value) if hasattr(value, "__qualname__") else repr(value)
+
+
+def _qualified(value: Any) -> str:
+    return f"{value.__module__}.{value.__qualname__}"
 
 
 def _decode(value: Any) -> Any:
     if isinstance(value, dict):
-        kind = checks.choice("type", value["type"], _TYPES)
+        kind = value["type"]
+        if "." in kind:
+            own = "one of jaxalign's own where a configuration is read from a file, which imports no code of yours"
+            checks.reject("type", own, kind)
+        checks.choice("type", kind, _TYPES)
         return _TYPES[kind](**{name: _decode(item) for name, item in value.items() if name != "type"})
     return tuple(_decode(item) for item in value) if isinstance(value, list) else value
