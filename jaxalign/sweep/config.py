@@ -210,7 +210,7 @@ def _qualified(value: Any) -> str:
 def _decode(value: Any) -> Any:
     if isinstance(value, dict):
         kind = value["type"]
-        if "." in kind:
+        if isinstance(kind, str) and "." in kind:
             own = "one of jaxalign's own where a configuration is read from a file, which imports no code of yours"
             checks.reject("type", own, kind)
         checks.choice("type", kind, _TYPES)

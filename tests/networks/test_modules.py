@@ -243,7 +243,6 @@ config = jaxalign.SweepConfig(
 )
 ds = jaxalign.run_sweep(config)
 jaxalign.plot_sweep(ds).savefig("sweep.png")
-print(jaxalign.summarize(ds)["cce"].mean("label_noise").round(2).values)
 """
 
 
