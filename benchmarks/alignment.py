@@ -1,20 +1,23 @@
 """All pairs of representations: jaxalign against a NumPy loop and DADApy, in one run.
 
-    python benchmarks/alignment.py [--sizes 8,1000,16 32,2000,64 16,10000,64] [--dadapy PYTHON] [--out FILE]
+    python -m benchmarks.alignment [--sizes 8,1000,16 32,2000,64 16,10000,64] [--dadapy PYTHON] [--quick]
 
 DADApy pins versions of jax and numpy that jaxalign cannot use, so it runs in an interpreter of its own:
 
     python -m venv dadapy-env && dadapy-env/bin/pip install dadapy
-    python benchmarks/alignment.py --dadapy dadapy-env/bin/python
+    python -m benchmarks.alignment --dadapy dadapy-env/bin/python
 
-Both peers are timed on a few pairs and extrapolated to all. The work they could share between pairs is granted to the
-NumPy loop (distances and neighbours of each representation are computed once, apart); DADApy has no such call.
+Both peers compute the information imbalance of a few pairs, and their times are extrapolated to all pairs. Ratios are
+to the time that jaxalign takes for the conditional copula entropy of all pairs, which rests on the same ranks; the
+values compared are information imbalances. Work that pairs can share is granted to the NumPy loop: distances and
+neighbours of each representation are computed once. DADApy's call for two sets of coordinates does not share it;
+"neighbours shared" counts DADApy's search for the neighbours of each representation once, and for each pair the
+function inside that call.
 """
 
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -23,68 +26,64 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import common
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from benchmarks import common, reports
 from jaxalign.alignment import all_pairs, pairs
 from jaxalign.alignment.plan import plan_family
+from jaxalign.memory import peak_bytes
 
-DADAPY = """
-import json, sys, time
-import numpy as np
-import dadapy
-a, b = np.load(sys.argv[1]).astype(np.float64)
-n, d = a.shape
-both = np.concatenate([a, b], axis=1)
-comparison = dadapy.MetricComparisons(coordinates=both, maxk=n - 1)
-columns = list(range(d)), list(range(d, 2 * d))
-seconds = []
-for _ in range(int(sys.argv[2])):
-    start = time.perf_counter()
-    values = comparison.return_inf_imb_two_selected_coords(*columns)
-    seconds.append(time.perf_counter() - start)
-version = getattr(dadapy, "__version__", "")
-print(json.dumps({"seconds": min(seconds) / 2, "values": [float(v) for v in values], "version": version}))
-"""
+DADAPY = Path(__file__).parent / "programs" / "dadapy_pairs.py"
+_OTHERS = 2
 
 
 def main() -> None:
     options = parse()
-    header = common.environment("numpy")
-    common.print_header(header)
+    about = reports.environment("numpy", others=reports.versions_in(options.dadapy, "dadapy") if options.dadapy else {})
     rates = machine_rates()
-    print(f"limits     {rates['gflops']:.0f} GFLOP/s float32 products, {rates['compares']:.2g} compare-and-count/s\n")
+    about["limits"] = f"{rates['gflops']:.0f} GFLOP/s float32 products, {rates['compares']:.2g} compare-and-count/s"
+    reports.print_header(about)
+    print()
     rows = []
     for size in options.sizes:
         rows.append(measure(size, rates, options))
-        print(json.dumps(rows[-1], indent=1), flush=True)
+        print(", ".join(f"{name} {value:.4g}" for name, value in rows[-1].items()), flush=True)
     print("\n" + table(rows))
-    if options.out:
-        common.save(options.out, {**header, "limits": rates}, rows)
+    reports.save(options.out, about, rows)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--sizes",
+        nargs="+",
+        type=lambda text: tuple(map(int, text.split(","))),
+        help="members, probes and units; default: 8,1000,16 32,2000,64 16,10000,64",
+    )
+    parser.add_argument("--dadapy", metavar="PYTHON", help="an interpreter that has DADApy")
+    parser.add_argument("--quick", action="store_true", help="the two smaller sizes, three repetitions")
+    parser.add_argument("--repeats", type=int, help="default: 7, or 3 with --quick")
+    parser.add_argument("--out", type=Path, help="default: results/alignment.json, or with --quick a temporary file")
+    options = parser.parse_args()
     sizes = [(8, 1000, 16), (32, 2000, 64), (16, 10000, 64)]
-    parser.add_argument("--sizes", nargs="+", default=sizes, type=lambda text: tuple(map(int, text.split(","))))
-    parser.add_argument("--dadapy", help="a Python interpreter that has DADApy")
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--out", type=Path, help="a JSON file for the results")
-    return parser.parse_args()
+    options.sizes = options.sizes or (sizes[:2] if options.quick else sizes)
+    options.repeats = options.repeats or (3 if options.quick else 7)
+    options.out = options.out or reports.default_path("alignment", options.quick)
+    return options
 
 
 def measure(size: tuple[int, int, int], rates: dict, options: argparse.Namespace) -> dict:
     k, n, d = size
     rng = np.random.default_rng(0)
     points = (rng.normal(size=(n, d)) + rng.normal(size=(k, n, d))).astype(np.float32)
-    grown = peak_memory()
+    grown = peak_bytes() or 0
     start = time.perf_counter()
     all_pairs(points, ("cce",))
     first = time.perf_counter() - start
-    grown = peak_memory() - grown
+    grown = (peak_bytes() or 0) - grown
     # The one measure that all three have is compared for equality, the one of the paper for speed.
     cce = common.timed(lambda: all_pairs(points, ("cce",)), options.repeats)
     imbalance = all_pairs(points, ("information_imbalance",))["information_imbalance"]
@@ -110,10 +109,12 @@ def measure(size: tuple[int, int, int], rates: dict, options: argparse.Namespace
         "numpy_difference": numpy_difference,
     }
     if options.dadapy:
-        peer = dadapy(options.dadapy, points[:2], repeats=3 if n <= 2000 else 1)
-        seconds = peer["seconds"] * k * (k - 1)
+        peer = dadapy(options.dadapy, points[: 1 + _OTHERS], repeats=3 if n <= 2000 else 1)
+        parts = peer["seconds"]
+        call, shared = parts["call"] * k * (k - 1), parts["neighbours"] * k + parts["pair"] * k * (k - 1)
         difference = max(abs(peer["values"][0] - imbalance[0, 1]), abs(peer["values"][1] - imbalance[1, 0]))
-        row |= {"dadapy_seconds": seconds, "dadapy_ratio": seconds / cce, "dadapy_difference": float(difference)}
+        row |= {"dadapy_seconds": call, "dadapy_ratio": call / cce, "dadapy_difference": float(difference)}
+        row |= {"dadapy_shared_seconds": shared, "dadapy_shared_ratio": shared / cce}
     return row
 
 
@@ -144,10 +145,10 @@ def numpy_loop(points: np.ndarray, imbalance: np.ndarray, sampled: int = 3) -> t
     return k * per_member + k * (k - 1) * statistics.median(seconds), float(max(differences))
 
 
-def dadapy(interpreter: str, two: np.ndarray, repeats: int) -> dict:
+def dadapy(interpreter: str, representations: np.ndarray, repeats: int) -> dict:
     with tempfile.TemporaryDirectory() as folder:
-        np.save(f"{folder}/two.npy", two)
-        command = [interpreter, "-W", "ignore", "-c", DADAPY, f"{folder}/two.npy", str(repeats)]
+        np.save(f"{folder}/representations.npy", representations)
+        command = [interpreter, "-W", "ignore", DADAPY, f"{folder}/representations.npy", str(repeats)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"DADApy failed in {interpreter}:\n{done.stderr}")
@@ -178,10 +179,6 @@ def machine_rates() -> dict[str, float]:
     return {"gflops": common.product_gflops(), "compares": cores * loops * 16 * rows / seconds}
 
 
-def peak_memory() -> int:
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
 def table(rows: list[dict]) -> str:
     columns = {
         "M, N, D": lambda r: f"{r['members']}, {r['probes']}, {r['units']}",
@@ -194,9 +191,12 @@ def table(rows: list[dict]) -> str:
         "memory grown (predicted), MB": lambda r: f"{r['memory_grown_mb']:.0f} ({r['memory_predicted_mb']:.0f})",
         "NumPy / ours": lambda r: f"{r['numpy_ratio']:.0f}",
         "DADApy / ours": lambda r: f"{r['dadapy_ratio']:.0f}" if "dadapy_ratio" in r else "",
+        "DADApy, neighbours shared / ours": lambda r: (
+            f"{r['dadapy_shared_ratio']:.0f}" if "dadapy_shared_ratio" in r else ""
+        ),
         "largest difference of II": lambda r: f"{max(r['numpy_difference'], r.get('dadapy_difference', 0)):.1e}",
     }
-    return common.table(columns, rows)
+    return reports.table(columns, rows)
 
 
 if __name__ == "__main__":

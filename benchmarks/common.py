@@ -1,55 +1,18 @@
-"""What the benchmarks share: the machine and its limit, timing, threads, FLOPs of a training step, and tables."""
+"""What the benchmarks share: timing, the limit of the machine, threads, and FLOPs of a training step."""
 
-import datetime
-import json
 import math
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-import jaxalign
 from jaxalign.networks import CNN, MLP, Network
-
-RESULTS = Path(__file__).parent / "results"
-
-
-def environment(*packages: str) -> dict[str, str]:
-    """The device, the versions of jaxalign, jax and further packages, and the date."""
-    versions = [f"jaxalign {jaxalign.__version__}"] + [f"{name} {version(name)}" for name in ("jax", *packages)]
-    kind = f"{jax.devices()[0].device_kind} ({jax.default_backend()}), {platform.machine()}"
-    return {
-        "device": f"{kind}, {os.cpu_count()} CPU cores",
-        "versions": ", ".join(versions),
-        "date": str(datetime.date.today()),
-    }
-
-
-def print_header(header: dict[str, Any]) -> None:
-    for name, value in header.items():
-        print(f"{name:11}{value}", flush=True)
-
-
-def save(path: Path, header: dict[str, Any], rows: list[dict]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"about": header, "rows": rows}, indent=1) + "\n")
-    print(f"wrote {path}")
-
-
-def table(columns: dict[str, Callable[[dict], str]], rows: list[dict]) -> str:
-    """A Markdown table; each column is a function of the row."""
-    lines = ["| " + " | ".join(columns) + " |", "| " + " | ".join("---" for _ in columns) + " |"]
-    lines += ["| " + " | ".join(cell(row) for cell in columns.values()) + " |" for row in rows]
-    return "\n".join(lines)
 
 
 def seconds_of(function: Callable[[], Any]) -> float:

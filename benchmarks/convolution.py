@@ -1,6 +1,6 @@
 """The lowerings of `jaxalign.networks.convolution` inside a training loop of the 5-layer CNN, members batched or not.
 
-    python benchmarks/convolution.py [--width 4 16] [--members 4] [--lowerings patches lanes] [--batch-norm]
+    python -m benchmarks.convolution [--width 4 16] [--members 4] [--lowerings patches lanes] [--batch-norm]
 
 Every member of a `CNN` takes steps of plain gradient descent in a compiled loop, on random images of 32x32x3 that all
 members share and labels of its own: batched by vmap, or one after another (lax.map). As in a sweep on a CPU, members
@@ -21,7 +21,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import common
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +28,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, PyTree
 
+from benchmarks import common, reports
 from jaxalign.networks import CNN
 from jaxalign.networks.convolution import LOWERINGS
 
@@ -41,9 +41,9 @@ _LARGEST_LOOP, _MOST_REPEATS = 20, 9
 
 def main() -> None:
     options = parse()
-    header = common.environment("flax")
+    header = reports.environment("flax")
     header["training"] = f"{options.members} members, batch {options.batch}, batch_norm {options.batch_norm}"
-    common.print_header(header)
+    reports.print_header(header)
     # Before and after: on a shared machine a single measurement can miss the limit by a factor.
     limit = common.product_gflops()
     rows = []
@@ -63,8 +63,8 @@ def main() -> None:
         row["of_the_limit"] = row["gflops"] / limit
         fastest = min(other["milliseconds"] for other in rows if other["width"] == row["width"])
         row["slowdown"] = row["milliseconds"] / fastest
-    print(f"\nlimit      {header['limit']}\n\n" + common.table(columns(), rows))
-    common.save(options.out, header, rows)
+    print(f"\nlimit      {header['limit']}\n\n" + reports.table(columns(), rows))
+    reports.save(options.out, header, rows)
 
 
 def parse() -> argparse.Namespace:
@@ -75,7 +75,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=128, help="a multiple of 16, for the blocks of lanes")
     parser.add_argument("--batch-norm", action="store_true")
     parser.add_argument("--budget", type=float, default=2.0, help="seconds of measuring for each line of the table")
-    parser.add_argument("--out", type=Path, default=common.RESULTS / "convolution.json")
+    parser.add_argument("--out", type=Path, default=reports.RESULTS / "convolution.json")
     return parser.parse_args()
 
 

@@ -1,6 +1,6 @@
 """The figures of the linear theory: `notebooks/figures/decoupling.png` and `notebooks/figures/theory.png`.
 
-    python benchmarks/decoupling.py
+    python -m benchmarks.decoupling
 
 The first shows the conditional copula entropy against the generalization error along the sample size, for the solution
 of minimum norm and for the optimally tuned ridge, at SNR 0.5 and 5: points are solved ensembles, curves are theory.

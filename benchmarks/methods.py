@@ -5,13 +5,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import common
 import jax
 import jax.numpy as jnp
 import numpy as np
-import torch_peers
 from flax import nnx
 
+from benchmarks import common, torch_peers
 from jaxalign.ensemble import GroupData, GroupSpec, Layout, compile_group
 from jaxalign.networks import CNN, MLP
 

@@ -1,8 +1,8 @@
 """How the time of a sweep grows with members and sample sizes, and what the engine around the training costs.
 
-    python benchmarks/scaling.py                     # growth with members and n_train, then the overhead
-    python benchmarks/scaling.py --part overhead     # a sweep of about a minute with and without the engine
-    python benchmarks/scaling.py --part plan         # 2,000 networks, and what `plan` says of them beforehand
+    python -m benchmarks.scaling                     # growth with members and n_train, then the overhead
+    python -m benchmarks.scaling --part overhead     # a sweep of about a minute with and without the engine
+    python -m benchmarks.scaling --part plan         # 2,000 networks, and what `plan` says of them beforehand
 
 Every time is that of a whole `run_sweep` whose programs are compiled already, with a store, after one run that compiles
 them: "compile" is what the first run took longer. The exponent is the slope of log(time) against log(size) over the
@@ -24,10 +24,10 @@ import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
-import common
 import numpy as np
 
 import jaxalign
+from benchmarks import common, reports
 from jaxalign import MLP, ImageTask, LinearTeacher, SweepConfig, Training
 from jaxalign.sweep.comparison import by_level
 from jaxalign.sweep.engine import Engine
@@ -68,11 +68,11 @@ def main() -> None:
     parser.add_argument("--part", choices=("growth", "overhead", "plan", "all"), default="all")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=60.0, help="about how long the sweep of the overhead takes")
-    parser.add_argument("--out", type=Path, default=common.RESULTS / "scaling.json")
+    parser.add_argument("--out", type=Path, default=reports.RESULTS / "scaling.json")
     options = parser.parse_args()
-    header = common.environment("flax", "optax", "numpy", "zarr")
+    header = reports.environment("flax", "optax", "numpy", "zarr")
     header["limit"] = f"{common.product_gflops():.0f} GFLOP/s, float32 matrix products"
-    common.print_header(header)
+    reports.print_header(header)
     rows = []
     if options.part in ("growth", "all"):
         rows += growth(options.repeats)
@@ -80,7 +80,7 @@ def main() -> None:
         rows.append(overhead(options.seconds, options.repeats))
     if options.part in ("plan", "all"):
         rows.append(planned())
-    common.save(options.out, header, rows)
+    reports.save(options.out, header, rows)
 
 
 def growth(repeats: int) -> list[dict]:
@@ -104,7 +104,7 @@ def growth(repeats: int) -> list[dict]:
             "compile, s": lambda r: f"{r['compile_seconds']:.1f}",
             "networks/s": lambda r: f"{r['networks_per_second']:.0f}",
         }
-        print(f"\n{common.table(columns, own)}\n\nexponent over the upper half: {slope:.2f}", flush=True)
+        print(f"\n{reports.table(columns, own)}\n\nexponent over the upper half: {slope:.2f}", flush=True)
         rows += [*own, {"series": name, "exponent": float(slope)}]
     return rows
 
@@ -168,7 +168,7 @@ def planned() -> dict:
         "ratio": lambda r: f"{r['predicted'] / r['happened']:.2f}",
     }
     rows = [{"what": name, "predicted": predicted[name], "happened": happened[name]} for name in happened]
-    print(common.table(columns, rows), flush=True)
+    print(reports.table(columns, rows), flush=True)
     return {"series": "plan", "predicted": predicted, "happened": happened}
 
 

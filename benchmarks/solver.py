@@ -1,7 +1,7 @@
 """Linear networks solved by a sweep against one `numpy.linalg.lstsq` for each network, on the grid of figure 1.
 
-    python benchmarks/solver.py
-    python benchmarks/solver.py --replicates 2 --per-size 4      # a short one
+    python -m benchmarks.solver
+    python -m benchmarks.solver --replicates 2 --per-size 4      # a short one
 
 Both sides get the same draws. The sweep is timed as a user calls it, `run_sweep(config)` without measures: drawing,
 solving, and the training and test errors of every network; the loop is timed for its calls of lstsq alone. A random
@@ -13,13 +13,13 @@ Quality: the solutions and the test errors of that subset against those of lstsq
 import argparse
 import time
 
-import common
 import jax
 import jax.numpy as jnp
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 import jaxalign
+from benchmarks import reports
 from jaxalign import LinearNetwork, LinearTeacher, MinNorm, SweepConfig
 from jaxalign.ensemble import GroupData, draw_group
 from jaxalign.ensemble.closed_form import filtered_least_squares
@@ -45,7 +45,7 @@ def main() -> None:
         metrics=(),
     )
     networks = len(config.noise) * len(config.n_train) * config.members * config.replicates
-    common.print_header(common.environment("numpy"))
+    reports.print_header(reports.environment("numpy"))
     print(
         f"grid       dim {arguments.dim}, {len(config.noise)} SNR x {len(config.n_train)} sample sizes "
         f"({config.n_train[0]} to {config.n_train[-1]}) x {config.members} members x {config.replicates} replicates "

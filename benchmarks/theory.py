@@ -1,7 +1,7 @@
 """Solved linear networks against their theory: z-scores over a grid of filters, noise, sample sizes and inputs.
 
-    python benchmarks/theory.py
-    python benchmarks/theory.py --quick      # a coarse one, in about a minute
+    python -m benchmarks.theory
+    python -m benchmarks.theory --quick      # a coarse one, in about a minute
 
 Every replicate draws a teacher, inputs and two members that differ by their noise, as `run_sweep` draws them. The
 members are solved by `filtered_least_squares`; of their end-to-end maps w the overlap and the error are exact
@@ -21,12 +21,12 @@ import json
 import time
 from pathlib import Path
 
-import common
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import jaxalign
+from benchmarks import reports
 from jaxalign import (
     GradientDescent,
     GradientFlow,
@@ -55,18 +55,19 @@ def main() -> None:
     parser.add_argument("--replicates", type=int, default=24)
     parser.add_argument("--probes", type=int, default=1000)
     parser.add_argument("--quick", action="store_true", help="dim 200 and three sample sizes")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "theory.json")
+    parser.add_argument("--out", type=Path, help="default: results/theory.json, or with --quick a temporary file")
     arguments = parser.parse_args()
+    arguments.out = arguments.out or reports.default_path("theory", arguments.quick)
     alphas = ALPHAS[1::2] if arguments.quick else ALPHAS
     dim = 200 if arguments.quick else arguments.dim
 
     header = {
-        **common.environment("numpy"),
+        **reports.environment("numpy"),
         "dim": dim,
         "replicates": arguments.replicates,
         "probes": arguments.probes,
     }
-    common.print_header(header)
+    reports.print_header(header)
     start = time.perf_counter()
     rows = []
     for spectrum, filters in (("isotropic", FILTERS), (PowerLaw(1.2), FILTERS[:3])):

@@ -1,9 +1,9 @@
 """Training ensembles: jaxalign against PyTorch, plain vmap, and a loop of jitted members, in one run.
 
-    python benchmarks/throughput.py --network mlp                # four settings of perceptrons
-    python benchmarks/throughput.py --network mlp --setting 784-16 --repeats 9
-    python benchmarks/throughput.py --network cnn                # with and without batch normalization
-    python benchmarks/throughput.py --network cnn --width 16 --no-batch-norm --steps 10 --repeats 3
+    python -m benchmarks.throughput --network mlp                # four settings of perceptrons
+    python -m benchmarks.throughput --network mlp --setting 784-16 --repeats 9
+    python -m benchmarks.throughput --network cnn                # with and without batch normalization
+    python -m benchmarks.throughput --network cnn --width 16 --no-batch-norm --steps 10 --repeats 3
 
 Members differ by the noise of their targets; inputs, initial weights and minibatches are shared. Everyone trains the
 same architecture with the same optimizer from the same weights on the same minibatch rows, so the losses on the
@@ -40,13 +40,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import common
-import methods
 import numpy as np
 import torch
-from images import image_task
-from methods import BATCHED, ENSEMBLE, JITTED, LOOP, VMAP, Method, Program
 
+from benchmarks import common, methods, reports
+from benchmarks.images import image_task
+from benchmarks.methods import BATCHED, ENSEMBLE, JITTED, LOOP, VMAP, Method, Program
 from jaxalign import LinearTeacher, Training
 from jaxalign.ensemble import GroupSpec, choose_layout, draw_group
 from jaxalign.networks import CNN, MLP
@@ -55,6 +54,7 @@ from jaxalign.tasks import Task
 # What PyTorch's threads do after their work, spin, would be part of the next measurement.
 _PAUSE = 0.3
 _LABEL_NOISE, _SNR = 0.2, 2.0
+_QUICK_STEPS = {"mlp": 20, "cnn": 4}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,24 +98,24 @@ def main() -> None:
     if options.torch_threads:
         torch.set_num_threads(options.torch_threads)
     todo = perceptrons(options) if options.network == "mlp" else convolutions(options)
-    header = common.environment("torch", "flax", "optax", "numpy")
+    header = reports.environment("torch", "flax", "optax", "numpy")
     header |= {
         "torch": f"{torch.get_num_threads()} threads, oneDNN {torch.backends.mkldnn.is_available()}, "
         f"GLIBC_TUNABLES={os.environ.get('GLIBC_TUNABLES', '')}",
         "limit": f"{common.product_gflops():.0f} GFLOP/s, float32 matrix products",
         "members": f"{options.members}, {options.repeats} repetitions",
     }
-    common.print_header(header)
+    reports.print_header(header)
     rows = []
     for setting in todo:
         print(f"\n{setting.title}\n", flush=True)
         measured, fixed = measure(setting, options)
-        print(common.table(columns(), measured))
+        print(reports.table(columns(), measured))
         print(f"\ninitialization and evaluation: {fixed:.1%} of the time of the ensemble")
         measured[0] |= {"fixed_share": fixed, "ratios": ratios(measured), "targets": setting.targets}
         print(verdict(measured[0]), flush=True)
         rows += [{"network": setting.title, **row} for row in measured]
-    common.save(options.out or common.RESULTS / f"throughput_{options.network}.json", header, rows)
+    reports.save(options.out, header, rows)
 
 
 def parse() -> argparse.Namespace:
@@ -131,9 +131,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--n-train", type=int, default=256, help="training images of a cnn")
     parser.add_argument("--torch-threads", type=int, help="default: PyTorch's own choice")
     parser.add_argument("--data", choices=("auto", "random"), default="auto", help="of a cnn")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path, help="default: results/throughput_<network>.json")
+    parser.add_argument("--repeats", type=int, help="default: 5, or 1 with --quick")
+    parser.add_argument("--quick", action="store_true", help="one repetition of few steps")
+    parser.add_argument("--out", type=Path, help="default: results/throughput_<network>.json; quick: a temporary file")
     options = parser.parse_args()
+    if options.quick:
+        options.steps = options.steps or _QUICK_STEPS[options.network]
+    options.repeats = options.repeats or (1 if options.quick else 5)
+    options.out = options.out or reports.default_path(f"throughput_{options.network}", options.quick)
     options.members = options.members or (32 if options.network == "mlp" else 8)
     return options
 

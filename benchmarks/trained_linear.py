@@ -1,6 +1,6 @@
 """When a trained two-layer linear network follows the theory: small against standard initialization.
 
-    python benchmarks/trained_linear.py
+    python -m benchmarks.trained_linear
 
 y = W2 W1 x is trained by full-batch gradient descent to its global minimum, and compared on the same draws with the
 solved network (`solver=MinNorm()`), which is balanced: W1^T W1 = (W^T W)^(1/2). The layer "output" sees the end-to-end
