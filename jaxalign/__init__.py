@@ -10,28 +10,74 @@ jaxalign.align(representations)         # every measure, all pairs, of networks 
 jaxalign.selfcheck()                    # reference cases on this device
 """
 
-from jaxalign import alignment, theory
+import importlib
+from typing import TYPE_CHECKING
+
 from jaxalign._version import __version__
-from jaxalign.alignment import align
-from jaxalign.ensemble import Training
-from jaxalign.networks import CNN, MLP, LinearNetwork
-from jaxalign.plots import plot_sweep
+
+# Its module has the same name, so only an import that comes first makes the name that of the function.
 from jaxalign.selfcheck import selfcheck
-from jaxalign.sweep import (
-    SweepConfig,
-    compare,
-    interpolation_threshold,
-    load_parameters,
-    load_sweep,
-    plan,
-    predict,
-    presets,
-    run_sweep,
-    save_sweep,
-    summarize,
-)
-from jaxalign.tasks import ImageTask, LinearTeacher, PowerLaw
-from jaxalign.theory import GradientDescent, GradientFlow, MinNorm, Ridge, TunedRidge
+
+if TYPE_CHECKING:
+    from jaxalign import alignment, ensemble, networks, plots, sweep, tasks, theory
+    from jaxalign.alignment import align
+    from jaxalign.ensemble import Training
+    from jaxalign.networks import CNN, MLP, LinearNetwork
+    from jaxalign.plots import plot_sweep
+    from jaxalign.sweep import (
+        SweepConfig,
+        compare,
+        interpolation_threshold,
+        load_parameters,
+        load_sweep,
+        plan,
+        predict,
+        presets,
+        run_sweep,
+        save_sweep,
+        summarize,
+    )
+    from jaxalign.tasks import ImageTask, LinearTeacher, PowerLaw
+    from jaxalign.theory import GradientDescent, GradientFlow, MinNorm, Ridge, TunedRidge
+else:
+    # What is above for type checkers, imported when it is first used: JAX and what builds on it take seconds to load.
+    _ROOMS = {
+        "alignment": ["align"],
+        "ensemble": ["Training"],
+        "networks": ["CNN", "MLP", "LinearNetwork"],
+        "plots": ["plot_sweep"],
+        "sweep": [
+            "SweepConfig",
+            "compare",
+            "interpolation_threshold",
+            "load_parameters",
+            "load_sweep",
+            "plan",
+            "predict",
+            "presets",
+            "run_sweep",
+            "save_sweep",
+            "summarize",
+        ],
+        "tasks": ["ImageTask", "LinearTeacher", "PowerLaw"],
+        "theory": ["GradientDescent", "GradientFlow", "MinNorm", "Ridge", "TunedRidge"],
+    }
+    _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+    def __getattr__(name: str) -> object:
+        """Imports a room of the package, or a public name from its room, when it is first used."""
+        if name in _ROOMS:
+            return importlib.import_module(f"jaxalign.{name}")
+        if name in _ROOM_OF:
+            value = getattr(importlib.import_module(f"jaxalign.{_ROOM_OF[name]}"), name)
+            globals()[name] = value
+            return value
+        raise AttributeError(f"module 'jaxalign' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        """All names, whether or not they were used before."""
+        return sorted({*globals(), *_ROOMS, *_ROOM_OF})
+
 
 __all__ = [
     "CNN",

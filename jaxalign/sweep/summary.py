@@ -3,8 +3,8 @@
 from typing import Any
 
 import numpy as np
+import scipy
 import xarray as xr
-from scipy.stats import spearmanr
 
 from jaxalign.alignment.registry import METRICS
 from jaxalign.alignment.uncertainty import Estimate, Null, mean_of_pairs, mean_of_samples, nanmean
@@ -99,7 +99,7 @@ def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     both = np.isfinite(a) & np.isfinite(b)
     if both.sum() < 3 or np.ptp(a[both]) == 0 or np.ptp(b[both]) == 0:
         return np.nan
-    result: Any = spearmanr(a[both], b[both])
+    result: Any = scipy.stats.spearmanr(a[both], b[both])
     return float(result.statistic)
 
 
