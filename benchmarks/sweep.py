@@ -57,7 +57,7 @@ QUICK = {**EXPERIMENT, "n_train": (25, 150), "replicates": 3, "steps": 200}
 VARIANTS = (
     ("PyTorch + DADApy", (), {}),
     (
-        "PyTorch + DADApy, two processes, neighbours shared",
+        "the same, two processes, neighbours shared",
         ("--processes", "2", "--share-neighbours"),
         {"OMP_NUM_THREADS": "1"},
     ),
@@ -69,8 +69,7 @@ def main() -> None:
     experiment = QUICK if options.quick else EXPERIMENT
     others = reports.versions_in(options.dadapy, "torch", "dadapy") if options.dadapy else {}
     about = reports.environment("flax", "optax", "numpy", others=others)
-    networks = experiment["members"] * experiment["replicates"] * len(experiment["snr"]) * len(experiment["n_train"])
-    about["sweep"] = f"{networks} networks in {networks // experiment['members']} cells, {json.dumps(experiment)}"
+    about["experiment"] = json.dumps(experiment)
     reports.print_header(about)
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(experiment, options, Path(folder))
@@ -103,8 +102,11 @@ def measure(experiment: dict, options: argparse.Namespace, folder: Path) -> list
     seconds = [run(sys.executable, "jaxalign_sweep.py", folder, result)[0] for _ in range(options.repeats)]
     _, parts = run(sys.executable, "jaxalign_sweep.py", folder, result, "--again", "3")
     compiled = statistics.median(parts["again"])
+    cells = experiment["replicates"] * len(experiment["snr"]) * len(experiment["n_train"])
     row = {
         "program": "jaxalign",
+        "networks": cells * experiment["members"],
+        "cells": cells,
         "seconds": statistics.median(seconds),
         "fastest_seconds": min(seconds),
         "slowest_seconds": max(seconds),

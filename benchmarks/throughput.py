@@ -71,9 +71,23 @@ class Setting:
 
     @property
     def title(self) -> str:
-        batch = f"minibatches of {self.training.batch_size}" if self.training.batch_size else f"all {self.rows} rows"
         training = f"{self.training.optimizer} {self.training.learning_rate}, {self.training.steps} steps"
-        return f"{self.name}: {self.network}, {training} of {batch}"
+        return f"{self.name}: {self.network}, {training} of {self.batches}"
+
+    @property
+    def label(self) -> str:
+        """What is trained, for a reader who does not know the code."""
+        if isinstance(self.network, MLP):
+            network = f"perceptrons {self.name}-{self.task.n_outputs}"
+        else:
+            with_norm = "with" if self.network.batch_norm else "without"
+            network = f"CNN({self.network.width}) on {self.name}, {with_norm} batch normalization"
+        return f"{network}, {self.training.optimizer}, {self.batches}"
+
+    @property
+    def batches(self) -> str:
+        size = self.training.batch_size
+        return f"minibatches of {size}" if size else f"full batches of {self.rows}"
 
 
 def perceptron(
@@ -114,7 +128,8 @@ def main() -> None:
         print(f"\ninitialization and evaluation: {fixed:.1%} of the time of the ensemble")
         measured[0] |= {"fixed_share": fixed, "ratios": ratios(measured), "targets": setting.targets}
         print(verdict(measured[0]), flush=True)
-        rows += [{"network": setting.title, **row} for row in measured]
+        same = {"network": setting.title, "label": f"{options.members} {setting.label}", "repeats": options.repeats}
+        rows += [{**same, **row} for row in measured]
     reports.save(options.out, header, rows)
 
 
