@@ -223,15 +223,15 @@ import numpy as np
 from flax import nnx
 
 rng = np.random.default_rng(0)
-x = rng.normal(size=(1200, 20))  # arrays of your own: features (n, d) or images (n, height, width, channels)
+x = rng.normal(size=(2500, 10))  # arrays of your own: features (n, d) or images (n, height, width, channels)
 y = (x[:, 0] * x[:, 1] > 0).astype(int)
-task = jaxalign.ImageTask.from_arrays(x[:800], y[:800], x[800:], y[800:])
+task = jaxalign.ImageTask.from_arrays(x[:2000], y[:2000], x[2000:], y[2000:])
 
 
 class MyNet(nnx.Module):
     def __init__(self, input_shape, n_outputs, *, rngs):
-        self.embed = nnx.Linear(input_shape[0], 16, rngs=rngs)
-        self.readout = nnx.Linear(16, n_outputs, rngs=rngs)
+        self.embed = nnx.Linear(input_shape[0], 8, rngs=rngs)
+        self.readout = nnx.Linear(8, n_outputs, rngs=rngs)
 
     def __call__(self, x):
         hidden = nnx.tanh(self.embed(x))
@@ -239,7 +239,7 @@ class MyNet(nnx.Module):
 
 
 config = jaxalign.SweepConfig(
-    task=task, networks=(MyNet,), noise=(0.2, 0.4), n_train=(50, 100, 200, 400, 800), members=5, probes=400
+    task=task, networks=(MyNet,), noise=(0.2, 0.4), n_train=(30, 60, 100, 200, 400, 1000, 2000), members=5, probes=400
 )
 ds = jaxalign.run_sweep(config)
 jaxalign.plot_sweep(ds).savefig("sweep.png")
