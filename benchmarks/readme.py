@@ -16,9 +16,9 @@ from benchmarks import reports
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
 INTRODUCTION = """\
-`python -m benchmarks --dadapy PYTHON` prints and saves what follows (`--help` says more): how many times as fast jaxalign
-is as what one would use instead, with equal results. A whole sweep as a process of its own, compilation included; all
-pairs of given representations; training alone, from the same weights on the same rows."""
+How many times as fast jaxalign is as what one would use instead, with equal results: a whole sweep as a process of its
+own, compilation included; all pairs of given representations; training alone, from the same weights on the same rows.
+`python -m benchmarks --dadapy PYTHON` prints and saves all of it; `--help` says what PYTHON must have."""
 
 
 def main() -> None:
