@@ -1,11 +1,11 @@
 """All pairs of representations: jaxalign against a NumPy loop and DADApy, in one run.
 
-    python -m benchmarks.alignment [--sizes 8,1000,16 32,2000,64 16,10000,64] [--dadapy PYTHON] [--quick]
+    python -m benchmarks.alignment --dadapy PYTHON [--sizes 8,1000,16 32,2000,64 16,10000,64]
+    python -m benchmarks.alignment --quick             # against NumPy alone, or also DADApy with --dadapy
 
 DADApy pins versions of jax and numpy that jaxalign cannot use, so it runs in an interpreter of its own:
 
     python -m venv dadapy-env && dadapy-env/bin/pip install dadapy
-    python -m benchmarks.alignment --dadapy dadapy-env/bin/python
 
 Both peers compute the information imbalance of a few pairs, and their times are extrapolated to all pairs. Ratios are
 to the time that jaxalign takes for the conditional copula entropy of all pairs, which rests on the same ranks; the
@@ -68,6 +68,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, help="default: 7, or 3 with --quick")
     parser.add_argument("--out", type=Path, help="default: results/alignment.json, or with --quick a temporary file")
     options = parser.parse_args()
+    if not (options.dadapy or options.quick):
+        parser.error("--dadapy PYTHON is needed but for --quick")
     sizes = [(8, 1000, 16), (32, 2000, 64), (16, 10000, 64)]
     options.sizes = options.sizes or (sizes[:2] if options.quick else sizes)
     options.repeats = options.repeats or (3 if options.quick else 7)
