@@ -1,4 +1,6 @@
-"""Results as text, for people."""
+"""Results as text, for people, and what a sweep shows together."""
+
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -22,9 +24,86 @@ def matrices(dataset: xr.Dataset) -> str:
                 lines.append("  ".join([" " * width, *(f"{name:>{width}}" for name in names)]))
                 for name, row in zip(names, dataset[variable].values, strict=True):
                     lines.append("  ".join([f"{name:<{width}}", *(f"{value:>{width}.4f}" for value in row)]))
-        mean = f"mean over pairs {_with_error(summary, metric, {})}"
+        mean = f"mean over pairs {with_error(summary, metric, {})}"
         lines.append(mean + (f", p = {float(summary[f'{metric}_p']):.4f}" if f"{metric}_p" in summary else ""))
     return "\n".join(lines[1:])
+
+
+class LevelFinding(NamedTuple):
+    """What one network shows at one noise level; an n_train is NaN where there is none.
+
+    Attributes:
+      level: the noise level.
+      threshold: the interpolation threshold, an n_train.
+      threshold_stderr: its standard error.
+      weakest: the n_train of weakest alignment.
+      at_an_end: whether that is the smallest or the largest n_train of the sweep.
+    """
+
+    level: float
+    threshold: float
+    threshold_stderr: float
+    weakest: float
+    at_an_end: bool
+
+    @property
+    def ratio(self) -> float:
+        """The n_train of weakest alignment over the interpolation threshold."""
+        return self.weakest / self.threshold
+
+
+class Findings(NamedTuple):
+    """What the sweep of one network shows: its thresholds, where it is least aligned, and whether the error follows.
+
+    Attributes:
+      network: its name.
+      metric: the measure of alignment; None if there is none.
+      levels: what it shows at each noise level.
+      spearman: the rank correlation of the measure and the test error, NAME_error_spearman of `summarize`.
+      cells: over how many cells (noise, n_train).
+    """
+
+    network: str
+    metric: str | None
+    levels: tuple[LevelFinding, ...]
+    spearman: float
+    cells: int
+
+
+def directed_metrics(dataset: xr.Dataset) -> list[str]:
+    """The measures in a result that say which of two pairs is more alike, in the order of the registry."""
+    return [name for name in METRICS if name in dataset and METRICS[name].larger_is_more_similar is not None]
+
+
+def findings(summary: xr.Dataset) -> list[Findings]:
+    """What a sweep shows, for each of its networks.
+
+    Args:
+      summary: what `summarize` made of a sweep. Alignment is that of the first of its `directed_metrics`.
+
+    Raises:
+      ValueError: if `summary` is not of a sweep.
+    """
+    noise = noise_dimension(summary)
+    metric = next(iter(directed_metrics(summary)), None)
+    weakest = weakest_alignment(summary, metric) if metric else xr.full_like(summary["interpolation_threshold"], np.nan)
+    ends = (summary["n_train"].min(), summary["n_train"].max())
+    found = []
+    for i, network in enumerate(summary["network"].values):
+        levels = []
+        for level in summary[noise].values:
+            cell = summary.sel({"network": network, noise: level})
+            n, stderr = (float(cell[f"interpolation_threshold{end}"]) for end in ("", "_stderr"))
+            least = float(weakest.sel({"network": network, noise: level}))
+            levels.append(LevelFinding(float(level), n, stderr, least, least in ends))
+        spearman, cells = np.nan, 0
+        if metric:
+            spearman = float(summary[f"{metric}_error_spearman"][i])
+            error = summary["test_error"].transpose("network", noise, "n_train").values[i]
+            both = np.isfinite(within_networks(summary, metric)[i]) & np.isfinite(error)
+            cells = int(both[is_noisy(summary)].sum())
+        found.append(Findings(str(network), metric, tuple(levels), spearman, cells))
+    return found
 
 
 def table(dataset: xr.Dataset) -> str:
@@ -32,50 +111,44 @@ def table(dataset: xr.Dataset) -> str:
     noise = noise_dimension(dataset)
     summary = summarize(dataset).sortby("n_train")
     metrics = [name for name in METRICS if name in summary]
-    directed = [name for name in metrics if METRICS[name].larger_is_more_similar is not None]
     errors = [name for name in ("train_error", "test_error") if name in summary]
     lines = ["  ".join([f"{noise:>11}", f"{'n_train':>8}", *(f"{name:>22}" for name in (*errors, *metrics))])]
-    for network in summary["network"].values:
+    for found in findings(summary):
+        network = found.network
         lines.append(f"{network}, {int(summary['n_parameters'].sel(network=network))} parameters")
         for level in summary[noise].values:
             for n in summary["n_train"].values:
                 at = {noise: level, "n_train": n}
                 cells = [(name, {"network": network}) for name in errors]
                 cells += [(name, {"network_a": network, "network_b": network}) for name in metrics]
-                values = [_with_error(summary, name, {**at, **where}) for name, where in cells]
+                values = [with_error(summary, name, {**at, **where}) for name, where in cells]
                 lines.append("  ".join([f"{level:>11g}", f"{n:>8}", *(f"{value:>22}" for value in values)]))
-        lines += _findings(summary, network, directed[0] if directed else None)
+        lines += _sentences(found, noise)
     diverged = int(summary["n_diverged"].sum())
     if diverged:
         lines.append(f"{diverged} of {dataset['test_error'].size} networks diverged and are left out")
     return "\n".join(lines)
 
 
-def _findings(summary: xr.Dataset, network: str, metric: str | None) -> list[str]:
-    """What the sweep of one network shows: its thresholds, where it is least aligned, and whether the error follows."""
-    noise = noise_dimension(summary)
-    of_network = summary.sel(network=[network])
+def _sentences(found: Findings, noise: str) -> list[str]:
     lines = []
-    for level in summary[noise].values:
-        at = {"network": network, noise: level}
-        cell = summary.sel(at)
-        n, error = (float(cell[f"interpolation_threshold{end}"]) for end in ("", "_stderr"))
-        found = f"interpolation threshold n = {_rounded(n, error)}" if n > 0 else "no interpolation threshold"
-        lines.append(f"{found} ({noise} {level:g})")
-        weakest = float(weakest_alignment(summary, metric).sel(at)) if metric else np.nan
-        if weakest > 0:
-            at_an_end = weakest in (summary["n_train"].min(), summary["n_train"].max())
-            lines[-1] += f"; weakest {metric} at n = {weakest:g}" + (", an end of the sweep" if at_an_end else "")
-            lines[-1] += f", {weakest / n:.2f} of the threshold" if n > 0 else ""
-    if metric:
-        own = within_networks(summary, metric)[summary["network"].values == network]
-        cells = (np.isfinite(own) & np.isfinite(of_network["test_error"].values))[:, is_noisy(summary)]
-        rho = of_network[f"{metric}_error_spearman"].item()
-        lines.append(f"Spearman correlation of {metric} with the test error over {cells.sum()} cells: {rho:.2f}")
+    for at in found.levels:
+        line = "no interpolation threshold"
+        if at.threshold > 0:
+            line = f"interpolation threshold n = {rounded(at.threshold, at.threshold_stderr)}"
+        line += f" ({noise} {at.level:g})"
+        if at.weakest > 0:
+            line += f"; weakest {found.metric} at n = {at.weakest:g}"
+            line += ", an end of the sweep" if at.at_an_end else ""
+            line += f", {at.ratio:.2f} of the threshold" if at.threshold > 0 else ""
+        lines.append(line)
+    if found.metric:
+        over = f"over {found.cells} cells: {found.spearman:.2f}"
+        lines.append(f"Spearman correlation of {found.metric} with the test error {over}")
     return lines
 
 
-def _rounded(value: float, error: float) -> str:
+def rounded(value: float, error: float) -> str:
     """A sample size with its standard error, to the first digit of that error but at least to a whole number."""
     if not np.isfinite(error):
         return f"{value:.0f}"
@@ -83,6 +156,7 @@ def _rounded(value: float, error: float) -> str:
     return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
-def _with_error(summary: xr.Dataset, name: str, at: dict) -> str:
+def with_error(summary: xr.Dataset, name: str, at: dict) -> str:
+    """The value of a summary at some coordinates, with its standard error where there is one."""
     value, error = (float(summary[variable].sel(at)) for variable in (name, f"{name}_stderr"))
     return f"{value:.4f}" + (f" ± {error:.4f}" if np.isfinite(error) else "")
