@@ -140,26 +140,37 @@ class SweepConfig:
                 )
 
 
-def to_json(config: SweepConfig) -> str:
+def to_json(config: SweepConfig, *, readable: bool = False) -> str:
     """The configuration as JSON: what is computed, not where data lies on one machine.
 
     A network of the user's own is its class and fields, with a digest of what it computes.
+
+    Args:
+      config: the configuration.
+      readable: indented and in the order in which configurations are written, for people and for files; otherwise one
+        line with sorted keys, for attributes.
     """
     encoded = _encode(config)
     for network, entry in zip(config.networks, encoded["networks"], strict=True):
         if entry["type"] not in _TYPES:
             entry["digest"] = digest(network, config.task.input_shape, config.task.n_outputs)
-    return json.dumps(encoded, sort_keys=True)
+    return _indented(encoded) if readable else json.dumps(encoded, sort_keys=True)
 
 
 def from_json(text: str) -> SweepConfig:
     """The configuration that `to_json` wrote.
 
     Raises:
-      ValueError: if it names a type that is not jaxalign's own: a network of the user's own is not imported from
-        a file.
+      ValueError: naming the key and what is allowed, if the text is no JSON, if a key is unknown or missing or has a
+        wrong value, or if a type is not jaxalign's own: a network of the user's own is not imported from a file.
     """
-    return _decode(json.loads(text))
+    try:
+        value = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"a configuration must be JSON, got an error: {error}") from None
+    if not isinstance(value, dict) or value.get("type") != SweepConfig.__name__:
+        checks.reject("a configuration", 'a JSON object with "type": "SweepConfig"', value)
+    return _decode(value)
 
 
 _TYPES = {
@@ -183,17 +194,18 @@ _TYPES = {
 }
 
 
+def _stored_fields(of: Any) -> list[dataclasses.Field]:
+    """The fields of a dataclass, or of an instance, that say what is computed."""
+    return [field for field in dataclasses.fields(of) if field.compare and field.metadata.get("stored", True)]
+
+
 def _encode(value: Any) -> Any:
     if isinstance(value, FlaxNetwork):
         return {"type": _qualified(value.module), **{name: _encode(option) for name, option in value.options}}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         kind = type(value)
         name = kind.__name__ if _TYPES.get(kind.__name__) is kind else _qualified(kind)
-        fields = {
-            field.name: _encode(getattr(value, field.name))
-            for field in dataclasses.fields(value)
-            if field.compare and field.metadata.get("stored", True)
-        }
+        fields = {field.name: _encode(getattr(value, field.name)) for field in _stored_fields(value)}
         return {"type": name, **fields}
     if isinstance(value, (tuple, list)):
         return [_encode(item) for item in value]
@@ -207,12 +219,39 @@ def _qualified(value: Any) -> str:
     return f"{value.__module__}.{value.__qualname__}"
 
 
-def _decode(value: Any) -> Any:
+def _indented(value: Any, margin: str = "") -> str:
+    """JSON with one key per line; lists without objects stay on one."""
+    inner = margin + "  "
     if isinstance(value, dict):
-        kind = value["type"]
-        if isinstance(kind, str) and "." in kind:
-            own = "one of jaxalign's own where a configuration is read from a file, which imports no code of yours"
-            checks.reject("type", own, kind)
-        checks.choice("type", kind, _TYPES)
-        return _TYPES[kind](**{name: _decode(item) for name, item in value.items() if name != "type"})
-    return tuple(_decode(item) for item in value) if isinstance(value, list) else value
+        lines = [f"{inner}{json.dumps(name)}: {_indented(item, inner)}" for name, item in value.items()]
+        return "{\n" + ",\n".join(lines) + f"\n{margin}}}"
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return "[\n" + ",\n".join(inner + _indented(item, inner) for item in value) + f"\n{margin}]"
+    return json.dumps(value)
+
+
+def _decode(value: Any, where: str = "") -> Any:
+    """What an object of JSON stands for; `where` leads to it, such as "networks[0].solver"."""
+    if isinstance(value, list):
+        return tuple(_decode(item, f"{where}[{i}]") for i, item in enumerate(value))
+    if not isinstance(value, dict):
+        return value
+    prefix = f"{where}." if where else ""
+    kind = value.get("type")
+    if isinstance(kind, str) and "." in kind:
+        own = "one of jaxalign's own where a configuration is read from a file, which imports no code of yours"
+        checks.reject(f"{prefix}type", own, kind)
+    cls = _TYPES[checks.choice(f"{prefix}type", kind, _TYPES)]
+    fields = {field.name: field for field in _stored_fields(cls)}
+    given = {name: item for name, item in value.items() if name != "type"}
+    for name in given:
+        checks.choice(f"a key of {where or 'a configuration'}", name, fields)
+    no_default = dataclasses.MISSING
+    for name, field in fields.items():
+        if name not in given and field.default is no_default and field.default_factory is no_default:
+            raise ValueError(f"{prefix}{name} must be given, as {cls.__name__} has no default for it")
+    arguments = {name: _decode(item, prefix + name) for name, item in given.items()}
+    try:
+        return cls(**arguments)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{where}: {error}" if where else str(error)) from error

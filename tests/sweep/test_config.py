@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import json
 import math
 
@@ -106,7 +107,52 @@ def test_lists_become_tuples():
     ],
 )
 def test_json_round_trip(config):
-    assert from_json(to_json(config)) == config
+    readable = to_json(config, readable=True)
+    assert from_json(to_json(config)) == from_json(readable) == config
+    assert json.loads(readable) == json.loads(to_json(config))
+
+
+def test_readable_json_has_one_key_in_a_line_in_the_order_of_the_fields():
+    lines = to_json(SweepConfig(**REGRESSION), readable=True).splitlines()
+    assert lines[:4] == ["{", '  "type": "SweepConfig",', '  "task": {', '    "type": "LinearTeacher",']
+    top = [line.split('"')[1] for line in lines if line.startswith('  "')]
+    assert top == ["type", *(field.name for field in dataclasses.fields(SweepConfig))]
+    assert '  "n_train": [5, 20],' in lines
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "message"),
+    [
+        (("membrs",), 3, r"a key of a configuration must be one of .*; got 'membrs' .did you mean 'members'"),
+        (("training", "stepz"), 3, "a key of training must be one of .*; got 'stepz' .did you mean 'steps'"),
+        (("networks", 0, "solver", "weight"), 3, r"a key of networks\[0\].solver must be one of "),
+        (("task", "data_dir"), "/data", "a key of task must be one of .*; got 'data_dir'"),
+        (("noise",), None, "noise must be given, as SweepConfig has no default for it"),
+        (("networks", 0, "hidden"), None, r"networks\[0\].hidden must be given, as LinearNetwork has no default"),
+        (("networks", 0, "hidden"), "wide", r"networks\[0\]: hidden must be an integer of at least 1, got 'wide'"),
+        (("task", "type"), "Teacher", r"task.type must be one of .*; got 'Teacher' .did you mean 'LinearTeacher'"),
+        (("task", "type"), None, "task.type must be one of .*; got None"),
+        (("task", "type"), ["MLP"], r"task.type must be one of .*; got \['MLP'\]"),
+        (("task",), 5, "task must be a task such as .*, got 5"),
+        (("members",), 1, "^members must be at least 2"),
+        (("type",), "MLP", '^a configuration must be a JSON object with "type": "SweepConfig"'),
+    ],
+)
+def test_a_wrong_key_of_json_is_named(at, value, message):
+    encoded = json.loads(to_json(SweepConfig(**REGRESSION)))
+    *path, last = at
+    entry = functools.reduce(lambda part, key: part[key], path, encoded)
+    entry[last] = value
+    if value is None:
+        del entry[last]
+    with pytest.raises(ValueError, match=message):
+        from_json(json.dumps(encoded))
+
+
+@pytest.mark.parametrize("text", ["", "{'type'", "[" * 100_000, "[1]", "3"])
+def test_what_is_no_configuration_in_json_is_refused(text):
+    with pytest.raises(ValueError, match="^a configuration must be"):
+        from_json(text)
 
 
 def test_json_leaves_out_where_the_data_lies():
