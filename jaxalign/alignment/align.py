@@ -66,6 +66,18 @@ def align(
 
     Reference:
       For the null: Phipson & Smyth 2010, Statistical Applications in Genetics and Molecular Biology 9.
+
+    Example:
+      >>> import jaxalign
+      >>> import numpy as np
+      >>> rng = np.random.default_rng(0)
+      >>> a, noise = rng.normal(size=(2, 300, 4))
+      >>> representations = {"a": a, "noisy": a + 0.5 * noise, "other": rng.normal(size=(300, 7))}
+      >>> ds = jaxalign.align(representations, ("linear_cka", "mutual_knn"), null=19)
+      >>> [round(value, 1) for value in ds["linear_cka"].sel(network_a="a").values.tolist()]
+      [1.0, 0.8, 0.0]
+      >>> float(ds["mutual_knn_p"].sel(network_a="a", network_b="noisy").round(3))  # the smallest there is, 1/20
+      0.05
     """
     if isinstance(representations, Mapping):
         names = [str(name) for name in representations] if names is None else names

@@ -66,7 +66,16 @@ class Report(NamedTuple):
 
 
 def report(name: str, representation: Float32[np.ndarray, "n d"], rank: bool = True) -> Report:
-    """Inspects one representation; its rank, which takes longest, only if asked for."""
+    """Inspects one representation; its rank, which takes longest, only if asked for.
+
+    Example:
+      >>> import numpy as np
+      >>> from jaxalign.alignment import report
+      >>> x = np.random.default_rng(0).normal(size=(100, 3))
+      >>> found = report("a", np.vstack([x, x[:5]]).astype("float32"))
+      >>> found.duplicated_rows, found.rank
+      (10, 3)
+    """
     n, d = representation.shape
     finite = bool(np.isfinite(representation).all())
     points = representation if finite else np.zeros_like(representation)

@@ -44,6 +44,15 @@ def rsa(a: ArrayLike, b: ArrayLike, *, correlation: str = "spearman", distance: 
 
     Reference:
       Kriegeskorte et al. 2008, Front. Syst. Neurosci. 2, 4.
+
+    Example:
+      >>> import numpy as np
+      >>> from jaxalign.alignment import rsa
+      >>> rng = np.random.default_rng(0)
+      >>> a, noise = rng.normal(size=(2, 300, 4))
+      >>> others = (-3 * a, a + 0.5 * noise, noise)  # scaled, noisy, independent
+      >>> [round(float(rsa(a, b)), 2) for b in others]
+      [1.0, 0.74, -0.07]
     """
     correlation = checks.choice("correlation", correlation, ("spearman", "pearson"))
     distance = checks.choice("distance", distance, ("euclidean", "correlation"))

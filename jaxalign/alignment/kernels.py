@@ -57,6 +57,18 @@ def linear_cka(a: ArrayLike, b: ArrayLike, *, debiased: bool = False) -> jax.Arr
 
     Reference:
       Kornblith et al. 2019, ICML, arXiv:1905.00414; debiased: Song et al. 2012, JMLR 13, 1393.
+
+    Example:
+      >>> import numpy as np
+      >>> from jaxalign.alignment import linear_cka
+      >>> rng = np.random.default_rng(0)
+      >>> a, noise = rng.normal(size=(2, 300, 4))
+      >>> others = (-3 * a, a + 0.5 * noise, noise)  # scaled, noisy, independent
+      >>> [round(float(linear_cka(a, b)), 2) for b in others]
+      [1.0, 0.78, 0.02]
+      >>> wide = rng.normal(size=(2, 300, 3000))  # independent, with more units than probes
+      >>> round(float(linear_cka(*wide)), 2), abs(float(linear_cka(*wide, debiased=True))) < 0.05
+      (0.91, True)
     """
     a, b, debiased = _checked(a, b, debiased)
     return measure(LINEAR_CKA_DEBIASED if debiased else LINEAR_CKA, a, b)
@@ -92,6 +104,15 @@ def rbf_cka(a: ArrayLike, b: ArrayLike, *, bandwidth: float = 1.0, debiased: boo
 
     Reference:
       Kornblith et al. 2019, ICML, arXiv:1905.00414; debiased: Song et al. 2012, JMLR 13, 1393.
+
+    Example:
+      >>> import numpy as np
+      >>> from jaxalign.alignment import rbf_cka
+      >>> rng = np.random.default_rng(0)
+      >>> a, noise = rng.normal(size=(2, 300, 4))
+      >>> others = (-3 * a, a + 0.5 * noise, noise)  # scaled, noisy, independent
+      >>> [round(float(rbf_cka(a, b)), 2) for b in others]
+      [1.0, 0.76, 0.03]
     """
     bandwidth = checks.real("bandwidth", bandwidth, 0, exclude_minimum=True)
     a, b, debiased = _checked(a, b, debiased)

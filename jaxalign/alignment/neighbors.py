@@ -34,6 +34,18 @@ def information_imbalance(a: ArrayLike, b: ArrayLike, *, neighbors: int = 1) -> 
 
     Reference:
       Glielmo et al. 2022, PNAS Nexus 1, pgac039.
+
+    Example:
+      >>> import numpy as np
+      >>> from jaxalign.alignment import information_imbalance
+      >>> rng = np.random.default_rng(0)
+      >>> a, noise = rng.normal(size=(2, 300, 4))
+      >>> others = (a, a + 0.5 * noise, noise)  # identical, noisy, independent
+      >>> [round(float(information_imbalance(a, b)), 2) for b in others]
+      [0.01, 0.21, 1.02]
+      >>> half = a * [1, 1, 0, 0]  # some of A's units: A predicts them better than they predict A
+      >>> [round(float(information_imbalance(*pair)), 1) for pair in ((a, half), (half, a))]
+      [0.1, 0.4]
     """
     a, b, neighbors = inputs.pair(a, b, neighbors)
     return measure(FromRanks(mean_rank), a, b, neighbors)
@@ -55,6 +67,16 @@ def tie_fraction(a: ArrayLike, b: ArrayLike, *, neighbors: int = 1) -> jax.Array
 
     Raises:
       ValueError: as `information_imbalance`.
+
+    Example:
+      >>> import numpy as np
+      >>> from jaxalign.alignment import tie_fraction
+      >>> rng = np.random.default_rng(0)
+      >>> a, noise = rng.normal(size=(2, 300, 4))
+      >>> float(tie_fraction(a, noise))
+      0.0
+      >>> float(tie_fraction(a, np.maximum(a, 10.0)))  # a layer of dead units
+      1.0
     """
     a, b, neighbors = inputs.pair(a, b, neighbors)
     return measure(FromRanks(tied), a, b, neighbors)

@@ -65,6 +65,14 @@ def all_pairs(
     Raises:
       ValueError: if the representations are no such arrays, a name or `neighbors` is not allowed, or the budget is
         too small for the smallest plan.
+
+    Example:
+      >>> import numpy as np
+      >>> from jaxalign.alignment import all_pairs
+      >>> representations = np.random.default_rng(0).normal(size=(3, 200, 5))
+      >>> values = all_pairs(representations, ("linear_cka", "information_imbalance"))
+      >>> values["linear_cka"].shape, values["linear_cka"].diagonal().round(3).tolist()
+      ((3, 3), [1.0, 1.0, 1.0])
     """
     names = check_metrics(metrics)
     points, _ = stack(representations)

@@ -329,5 +329,12 @@ def get_metric(name: str) -> Metric:
 
     Raises:
       ValueError: if there is none, naming those that exist.
+
+    Example:
+      >>> from jaxalign.alignment import get_metric
+      >>> get_metric("cce").unit, get_metric("cce").larger_is_more_similar, get_metric("cce").symmetric
+      ('nats', False, False)
+      >>> round(get_metric("linear_cka").independent(1000, 50, 50), 3)  # of 1000 probes and 50 units, by chance
+      0.048
     """
     return METRICS[checks.choice("metric", name, METRICS)]

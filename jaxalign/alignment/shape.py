@@ -46,6 +46,15 @@ def procrustes(a: ArrayLike, b: ArrayLike, *, angular: bool = True) -> jax.Array
     Reference:
       Williams et al. 2021, "Generalized Shape Metrics on Neural Representations", NeurIPS. Ding et al. 2021,
       "Grounding Representation Similarity Through Statistical Testing", NeurIPS.
+
+    Example:
+      >>> import numpy as np
+      >>> from jaxalign.alignment import procrustes
+      >>> rng = np.random.default_rng(0)
+      >>> a, noise = rng.normal(size=(2, 300, 4))
+      >>> others = (a[:, ::-1], a + 0.5 * noise, noise)  # permuted, noisy, independent
+      >>> [round(float(procrustes(a, b)), 2) for b in others]
+      [0.0, 0.49, 1.45]
     """
     form = PROCRUSTES if checks.boolean("angular", angular) else PROCRUSTES_DISTANCE
     a, b, _ = inputs.pair(a, b, 1)
@@ -78,6 +87,15 @@ def cca(a: ArrayLike, b: ArrayLike, *, squared: bool = False, centered: bool = T
     Reference:
       Hotelling 1936, Biometrika 28, 321. The mean as in Raghu et al. 2017 and the mean square as in Kornblith et al.
       2019, "Similarity of Neural Network Representations Revisited", ICML, Table 1.
+
+    Example:
+      >>> import numpy as np
+      >>> from jaxalign.alignment import cca
+      >>> rng = np.random.default_rng(0)
+      >>> a, noise = rng.normal(size=(2, 300, 4))
+      >>> others = (a * [1, 2, 3, 4], a + 0.5 * noise, noise)  # stretched, noisy, independent
+      >>> [round(float(cca(a, b)), 2) for b in others]
+      [1.0, 0.88, 0.12]
     """
     squared, centered = checks.boolean("squared", squared), checks.boolean("centered", centered)
     a, b, _ = inputs.pair(a, b, 1)
@@ -106,6 +124,15 @@ def svcca(a: ArrayLike, b: ArrayLike, *, variance: float = 0.99) -> jax.Array:
 
     Reference:
       Raghu et al. 2017, "SVCCA", NeurIPS.
+
+    Example:
+      >>> import numpy as np
+      >>> from jaxalign.alignment import svcca
+      >>> rng = np.random.default_rng(0)
+      >>> a, noise = rng.normal(size=(2, 300, 4))
+      >>> b = np.hstack([a, 1e-3 * noise])  # with directions of little variance, which are left out
+      >>> float(svcca(a, b)) > 0.99, round(float(svcca(a, noise)), 2)
+      (True, 0.12)
     """
     variance = checks.real("variance", variance, 0, 1, exclude_minimum=True)
     a, b, _ = inputs.pair(a, b, 1)
@@ -136,6 +163,15 @@ def pwcca(a: ArrayLike, b: ArrayLike) -> jax.Array:
     Reference:
       Morcos et al. 2018, "Insights on representational similarity in neural networks with canonical correlation",
       NeurIPS.
+
+    Example:
+      >>> import numpy as np
+      >>> from jaxalign.alignment import pwcca
+      >>> rng = np.random.default_rng(0)
+      >>> a, noise = rng.normal(size=(2, 300, 4))
+      >>> others = (a * [1, 2, 3, 4], a + 0.5 * noise, noise)  # stretched, noisy, independent
+      >>> [round(float(pwcca(a, b)), 2) for b in others]
+      [1.0, 0.88, 0.12]
     """
     a, b, _ = inputs.pair(a, b, 1)
     return measure(PWCCA, a, b)
@@ -163,6 +199,15 @@ def linear_regression(a: ArrayLike, b: ArrayLike) -> jax.Array:
 
     Reference:
       Kornblith et al. 2019, "Similarity of Neural Network Representations Revisited", ICML, Table 1.
+
+    Example:
+      >>> import numpy as np
+      >>> from jaxalign.alignment import linear_regression
+      >>> rng = np.random.default_rng(0)
+      >>> a, noise = rng.normal(size=(2, 300, 4))
+      >>> half = a * [1, 1, 0, 0]  # some of A's units: A predicts them better than they predict A
+      >>> [round(float(linear_regression(*pair)), 1) for pair in ((a, half), (half, a))]
+      [1.0, 0.5]
     """
     a, b, _ = inputs.pair(a, b, 1)
     return measure(LINEAR_REGRESSION, a, b)

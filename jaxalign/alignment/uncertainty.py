@@ -32,6 +32,14 @@ def mean_of_pairs(values: Float[np.ndarray, "*batch k k"]) -> Estimate:
 
     Reference:
       Efron & Stein 1981, Annals of Statistics 9.
+
+    Example:
+      >>> import numpy as np
+      >>> from jaxalign.alignment import mean_of_pairs
+      >>> k = np.arange(4.0)
+      >>> mean, stderr = mean_of_pairs(k[:, None] + k)
+      >>> float(mean), round(float(stderr), 3)
+      (3.0, 1.291)
     """
     values = np.where(np.eye(values.shape[-1], dtype=bool), np.nan, np.asarray(values, np.float64))
     present = np.isfinite(values)

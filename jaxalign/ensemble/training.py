@@ -47,6 +47,18 @@ class Training:
     Raises:
       ValueError: if an argument lies outside its range, momentum is given to an adam, or both steps and epochs are
         given.
+
+    Example:
+      >>> from jaxalign import Training
+      >>> training = Training(optimizer="sgd", learning_rate=0.05, schedule="cosine", epochs=20, batch_size=128)
+      >>> training.total_steps(1000)  # 8 minibatches per epoch
+      160
+      >>> round(float(training.schedule_factor(80, 1000)), 3)  # on the learning rate, after half of the steps
+      0.5
+      >>> Training(optimizer="adm")
+      Traceback (most recent call last):
+          ...
+      ValueError: optimizer must be one of adam, adamw, sgd; got 'adm' (did you mean 'adam' or 'adamw'?)
     """
 
     optimizer: str = "adam"
@@ -114,6 +126,12 @@ class Training:
 
         Reference:
           Gu, Zheng & Aste 2024, Unraveling the Enigma of Double Descent, ICLR.
+
+        Example:
+          >>> from jaxalign import Training
+          >>> recipe = Training.gu2024(epochs=200, clip=1.0)
+          >>> recipe.optimizer, recipe.learning_rate, recipe.schedule, recipe.total_steps(1280)
+          ('sgd', 0.05, 'inverse_sqrt', 2000)
         """
         recipe = {"optimizer": "sgd", "learning_rate": 0.05, "schedule": "inverse_sqrt", "schedule_epochs": 50}
         return cls(**{**recipe, "epochs": epochs, "batch_size": batch_size, **changes})

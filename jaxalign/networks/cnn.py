@@ -134,6 +134,13 @@ class CNN:
 
     Reference:
       Gu et al. 2024, Unraveling the Enigma of Double Descent, ICLR; Nakkiran et al. 2020, Deep Double Descent, ICLR.
+
+    Example:
+      >>> from jaxalign.networks import CNN, layer_units, n_parameters
+      >>> n_parameters(CNN(width=4), (32, 32, 3), 10)
+      6666
+      >>> layer_units(CNN(width=4), (32, 32, 3), 10)["penultimate"]
+      32
     """
 
     width: int

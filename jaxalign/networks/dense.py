@@ -113,6 +113,13 @@ class LinearNetwork:
 
     Raises:
       ValueError: if `hidden` is not a positive integer or `solver` is neither None nor a spectral filter.
+
+    Example:
+      >>> import jaxalign
+      >>> from jaxalign.networks import layers, n_parameters
+      >>> network = jaxalign.LinearNetwork(hidden=20, solver=jaxalign.Ridge(0.1))  # solved; solver=None trains it
+      >>> n_parameters(network, (100,), 1), layers(network, (100,), 1)
+      (2020, ('hidden', 'penultimate'))
     """
 
     hidden: int
@@ -141,6 +148,16 @@ class MLP:
 
     Raises:
       ValueError: if `hidden` is not a positive integer or a tuple of them, or `activation` is unknown.
+
+    Example:
+      >>> from jaxalign.networks import MLP, layers, n_parameters
+      >>> network = MLP(hidden=(512, 64), activation="gelu")
+      >>> n_parameters(network, (28, 28, 1), 10)
+      435402
+      >>> layers(network, (28, 28, 1), 10)
+      ('hidden_1', 'hidden_2', 'penultimate')
+      >>> MLP(hidden=16)
+      MLP(hidden=16, activation='relu')
     """
 
     hidden: int | tuple[int, ...]

@@ -49,6 +49,17 @@ class SweepConfig:
     Raises:
       ValueError: if an argument is of the wrong type or outside its range, or a gradient descent of a solved network
         is certain to diverge; the message names it.
+
+    Example:
+      >>> import jaxalign
+      >>> task, network = jaxalign.LinearTeacher(dim=10), jaxalign.LinearNetwork(hidden=5)
+      >>> config = jaxalign.SweepConfig(task, (network,), noise=(5.0,), n_train=(3, 10, 40), members=4, probes=100)
+      >>> config.training.optimizer, config.metrics
+      ('adam', ('cce', 'information_imbalance'))
+      >>> jaxalign.SweepConfig(task, (network,), noise=(5.0,), n_train=(3, 0))
+      Traceback (most recent call last):
+          ...
+      ValueError: n_train must be positive integers, got (3, 0)
     """
 
     task: Task

@@ -122,6 +122,14 @@ def plan(
     Raises:
       ValueError: if an argument is not allowed, the store holds another configuration, or the budget is too small.
       FileNotFoundError: if the data set is not there and cannot be had.
+
+    Example:
+      >>> import jaxalign
+      >>> task, network = jaxalign.LinearTeacher(dim=10), jaxalign.LinearNetwork(hidden=5)
+      >>> config = jaxalign.SweepConfig(task, (network,), noise=(5.0,), n_train=(3, 10, 40), members=4, probes=100)
+      >>> plan = jaxalign.plan(config, probe=False)  # with the probe also memory and time; print(plan) is a table
+      >>> plan.cells, plan.networks, [(bucket.rows, bucket.n_train) for bucket in plan.buckets]
+      (3, 12, [(64, (40,)), (32, (3, 10))])
     """
     config = as_config(config)
     checks.boolean("probe", probe)

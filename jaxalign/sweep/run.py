@@ -86,6 +86,18 @@ def run_sweep(
       OSError: if the store is in use by another run, or cannot be written; finished cells are kept.
       KeyboardInterrupt: on Ctrl-C, after what is finished was written; the message says how to go on.
       SystemExit: on SIGTERM, in the same way, with the code 143.
+
+    Example:
+      >>> import jaxalign
+      >>> task, network = jaxalign.LinearTeacher(dim=10), jaxalign.LinearNetwork(hidden=5)
+      >>> config = jaxalign.SweepConfig(task, (network,), noise=(5.0,), n_train=(3, 10, 40), members=4, probes=100)
+      >>> ds = jaxalign.run_sweep(config, progress=False)
+      >>> dict(ds["test_error"].sizes)
+      {'network': 1, 'replicate': 1, 'snr': 1, 'n_train': 3, 'member': 4}
+      >>> ds["cce"].dims
+      ('replicate', 'snr', 'n_train', 'network_a', 'member_a', 'network_b', 'member_b')
+      >>> bool(ds["converged"].all())
+      True
     """
     config = as_config(config)
     options = {"resume": resume, "progress": progress, "save_parameters": save_parameters, "verbose": verbose}

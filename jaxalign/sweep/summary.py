@@ -39,6 +39,16 @@ def summarize(dataset: xr.Dataset) -> xr.Dataset:
 
     Raises:
       ValueError: if `dataset` is neither.
+
+    Example:
+      >>> import jaxalign
+      >>> task, network = jaxalign.LinearTeacher(dim=10), jaxalign.LinearNetwork(hidden=5)
+      >>> config = jaxalign.SweepConfig(task, (network,), noise=(5.0,), n_train=(3, 10, 40), members=4, probes=100)
+      >>> summary = jaxalign.summarize(jaxalign.run_sweep(config, progress=False))
+      >>> summary["test_error"].dims, summary["cce_stderr"].dims
+      (('network', 'snr', 'n_train'), ('network_a', 'network_b', 'snr', 'n_train'))
+      >>> int(summary["test_error"].squeeze().idxmax("n_train"))  # where as many samples as dimensions are fitted
+      10
     """
     if _is_alignment(dataset):
         return _summarize_alignment(dataset)

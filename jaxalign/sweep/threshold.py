@@ -44,6 +44,14 @@ def interpolation_threshold(dataset: xr.Dataset, fraction: float = 0.1) -> xr.Da
 
     Raises:
       ValueError: if `dataset` is not the result of a sweep or `fraction` is outside (0, 1).
+
+    Example:
+      >>> import jaxalign
+      >>> task, network = jaxalign.LinearTeacher(dim=10), jaxalign.LinearNetwork(hidden=5)
+      >>> config = jaxalign.SweepConfig(task, (network,), noise=(5.0,), n_train=(3, 10, 40), members=4, probes=100)
+      >>> threshold = jaxalign.interpolation_threshold(jaxalign.run_sweep(config, progress=False))
+      >>> 10 < threshold["interpolation_threshold"].item() < 20
+      True
     """
     noise = noise_dimension(dataset)
     if checks.real("fraction", fraction, 0.0, 1.0, exclude_minimum=True) == 1.0:

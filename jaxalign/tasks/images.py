@@ -60,6 +60,12 @@ class ImageTask(Task):
     Raises:
       ValueError: if `name` or `noise_process` is unknown, if `data_dir` is not a string or `download` not a bool, if
         `classes` are not distinct classes, or if `transitions` are missing, not wanted, or no stochastic matrix.
+
+    Example:
+      >>> from jaxalign import ImageTask
+      >>> task = ImageTask("digits", classes=(3, 5), noise_process="pairwise")
+      >>> task.input_shape, task.n_outputs, task.noise_name
+      ((8, 8, 1), 2, 'label_noise')
     """
 
     name: str
@@ -123,6 +129,15 @@ class ImageTask(Task):
 
         Raises:
           ValueError: if an array is of another type or shape, is empty, not finite, or of another length.
+
+        Example:
+          >>> import numpy as np
+          >>> from jaxalign import ImageTask
+          >>> rng = np.random.default_rng(0)
+          >>> x, y = rng.normal(size=(300, 8)), rng.integers(0, 3, 300)
+          >>> task = ImageTask.from_arrays(x[:200], y[:200], x[200:], y[200:])
+          >>> task.input_shape, task.n_outputs, task.n_train_available, task.n_probes_available
+          ((8,), 3, 200, 100)
         """
         info, data = check_arrays(x_train, y_train, x_test, y_test)
         return cls(name, classes=classes, noise_process=noise_process, transitions=transitions, arrays=info, data=data)

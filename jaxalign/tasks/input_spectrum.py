@@ -21,6 +21,11 @@ class PowerLaw:
 
     Raises:
       ValueError: if `exponent` is not a finite number of at least 0.
+
+    Example:
+      >>> from jaxalign.tasks.input_spectrum import eigenvalues
+      >>> eigenvalues(PowerLaw(1.0), 4).round(2).tolist()  # of mean 1
+      [1.92, 0.96, 0.64, 0.48]
     """
 
     exponent: float

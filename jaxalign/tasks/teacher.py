@@ -48,6 +48,15 @@ class LinearTeacher(Task):
       ValueError: if `dim` or `outputs` is not a positive integer, or if `outputs` is larger than `dim`; if
         `strengths` are not C positive numbers; if `spectrum` is unknown or an eigenvalue is not positive (Sigma is not
         positive definite); if `coefficients` are unknown, all 0, not `dim` numbers, or given for several outputs.
+
+    Example:
+      >>> import jaxalign
+      >>> import jax
+      >>> task = jaxalign.LinearTeacher(dim=100, outputs=2, strengths=(2, 1), spectrum=jaxalign.PowerLaw(1.0))
+      >>> world = task.load(jax.random.key(0))
+      >>> x = task.inputs(world, task.draw_inputs(world, jax.random.key(1), 50))
+      >>> x.shape, task.clean_targets(world, x).shape, task.noise_name, task.alpha(50)
+      ((50, 100), (50, 2), 'snr', 0.5)
     """
 
     dim: int

@@ -93,6 +93,16 @@ def load_parameters(
     Raises:
       ValueError: if the sweep has no such network, replicate, noise level or sample size.
       FileNotFoundError: if there is no store, the sweep kept no parameters, or it has not come to that ensemble.
+
+    Example:
+      >>> import jaxalign
+      >>> task, network = jaxalign.LinearTeacher(dim=10), jaxalign.LinearNetwork(hidden=5)
+      >>> config = jaxalign.SweepConfig(task, (network,), noise=(5.0,), n_train=(3, 10, 40), members=4, probes=100)
+      >>> ds = jaxalign.run_sweep(config, store="sweep.zarr", save_parameters=True, progress=False)
+      >>> parameters = jaxalign.load_parameters("sweep.zarr", network=str(network), level=5.0, n_train=40)
+      >>> import jax
+      >>> jax.tree.map(lambda leaf: leaf.shape, parameters)  # members first
+      {'layers': {0: {'kernel': (4, 5, 10)}, 1: {'kernel': (4, 1, 5)}}}
     """
     check_parameters_location(store)
     with Store.open_to_read(store) as opened:

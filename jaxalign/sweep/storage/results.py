@@ -27,6 +27,15 @@ def save_sweep(dataset: xr.Dataset, path: str | os.PathLike) -> None:
       ValueError: if `dataset` is no result of a sweep, or `path` exists and is a store of another configuration, of
         a larger one, or no store at all.
       OSError: if the store cannot be written, or another process writes it.
+
+    Example:
+      >>> import jaxalign
+      >>> task, network = jaxalign.LinearTeacher(dim=10), jaxalign.LinearNetwork(hidden=5)
+      >>> config = jaxalign.SweepConfig(task, (network,), noise=(5.0,), n_train=(3, 10, 40), members=4, probes=100)
+      >>> ds = jaxalign.run_sweep(config, progress=False)
+      >>> jaxalign.save_sweep(ds, "sweep.zarr")
+      >>> jaxalign.load_sweep("sweep.zarr")["cce"].identical(ds["cce"])
+      True
     """
     noise = noise_dimension(dataset)
     with StoreLock(path) as lock, Store.open(path, dataset) as store:
@@ -63,6 +72,14 @@ def load_sweep(path: str | os.PathLike) -> xr.Dataset:
       FileNotFoundError: if there is nothing at `path`.
       ValueError: if what is there is not a store that `save_sweep` or `run_sweep` wrote.
       OSError: if it cannot be read.
+
+    Example:
+      >>> import jaxalign
+      >>> task, network = jaxalign.LinearTeacher(dim=10), jaxalign.LinearNetwork(hidden=5)
+      >>> config = jaxalign.SweepConfig(task, (network,), noise=(5.0,), n_train=(3, 10, 40), members=4, probes=100)
+      >>> ds = jaxalign.run_sweep(config, store="sweep.zarr", progress=False)
+      >>> jaxalign.load_sweep("sweep.zarr").equals(ds)
+      True
     """
     with Store.open_to_read(path) as store:
         return store.read()
