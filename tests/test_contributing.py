@@ -35,7 +35,6 @@ def test_row_names_a_file_and_what_is_in_it(row):
     _, file, besides, *_ = row
     assert paths(file), "no file"
     texts = [(ROOT / path).read_text() for path in paths(f"{file} {besides}") if (ROOT / path).is_file()]
-    assert texts or paths(file) == ["benchmarks/"]
     for name in re.findall(r"`([A-Za-z_]+)`", besides):
         assert any(name in text for text in texts), f"{name} is in none of the files"
 
