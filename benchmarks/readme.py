@@ -70,9 +70,14 @@ def saved(name: str) -> dict:
 
 def of_sweep(rows: list[dict]) -> str:
     ours, *peers = rows
-    columns = {"a sweep of": lambda r: f"{r['networks']} networks, with all pairs in {r['cells']} cells"}
-    columns |= {peer["program"]: lambda r, name=peer["program"]: ratio(r["ratios"][name]) for peer in peers}
-    return reports.table({**columns, "results": agreement}, [ours])
+
+    def column(name: str):
+        return lambda r: ratio(r[0][name])
+
+    columns = {"a sweep": lambda r: r[1], **{peer["program"]: column(peer["program"]) for peer in peers}}
+    what = f"{ours['networks']} networks, all pairs in {ours['cells']} cells"
+    lines = [(ours["ratios"], what), (ours["compiled_ratios"], "the same, compiled programs in a running process")]
+    return reports.table({**columns, "results": lambda r: agreement(ours)}, lines)
 
 
 def agreement(row: dict) -> str:

@@ -11,9 +11,11 @@ Perceptrons with ReLU learn a linear teacher at several SNR and sample sizes, an
 compared. Both programs lie in `benchmarks/programs`. They draw from the same distributions and train the same networks
 with the same optimizer for as many steps; they share no draws, so that their results agree within error or not.
 
-Times are those of whole processes, from the start of the interpreter to the saved result, compilation included. The
-peer is run as one would first write it, and as two processes of one thread each in which DADApy finds the neighbours
-of each member once; ratios are to the faster of the two. The time of jaxalign is the median of its processes.
+Times are those of whole processes, from the start of the interpreter to the saved result, compilation included, and of
+jaxalign the median of processes before, between and after those of the peer. "Compiled" is a further sweep in the same
+process. The peer is run as one would first write it, and as two processes of one thread each in which DADApy finds
+the neighbours of each member once. "Core seconds" are those that a process and its children spent on all cores, which
+other work on the machine disturbs less.
 
 z = (mean of jaxalign - mean of the peer) / standard error, for the test error, the information imbalance and the
 conditional copula entropy of every cell, the means and the errors being over replicates. z is about a Student t of
@@ -24,6 +26,7 @@ so cells are not independent.
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -43,15 +46,15 @@ EXPERIMENT = {
     "dim": 20,
     "hidden": 20,
     "snr": (0.5, 2.0, 8.0),
-    "n_train": (25, 60, 150, 300, 450, 700, 1200),
+    "n_train": (50, 200, 500, 1000),
     "members": 5,
     "replicates": 5,
     "learning_rate": 0.01,
-    "steps": 1500,
+    "steps": 1000,
     "probes": 500,
     "seed": 0,
 }
-QUICK = {**EXPERIMENT, "n_train": (25, 150), "replicates": 3, "steps": 200}
+QUICK = {**EXPERIMENT, "n_train": (50, 200), "replicates": 3, "steps": 200}
 
 # Of the peer: its name, its options, and what is set in its environment.
 VARIANTS = (
@@ -77,7 +80,9 @@ def main() -> None:
     ours = next((row for row in rows if "scores" in row), None)
     if ours:
         print(f"\n{reports.table(score_columns(), ours['scores'])}")
-        print(f"\n{ours['peer_ratio']:.1f} times as fast as the faster peer")
+        for name, value in ours["ratios"].items():
+            compiled = ours["compiled_ratios"][name]
+            print(f"\n{value:.1f} times as fast as {name}; {compiled:.1f} times with its programs compiled")
     reports.save(options.out, about, rows)
 
 
@@ -85,12 +90,11 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dadapy", metavar="PYTHON", help="an interpreter that has torch and DADApy")
     parser.add_argument("--quick", action="store_true", help="a small sweep")
-    parser.add_argument("--repeats", type=int, help="processes of jaxalign; default: 5, or 1 with --quick")
+    parser.add_argument("--repeats", type=int, default=1, help="processes of jaxalign before and after each peer")
     parser.add_argument("--out", type=Path, help="default: results/sweep.json, or with --quick a temporary file")
     options = parser.parse_args()
     if not (options.dadapy or options.quick):
         parser.error("--dadapy PYTHON is needed but for --quick: the sweep is compared with PyTorch and DADApy")
-    options.repeats = options.repeats or (1 if options.quick else 5)
     options.out = options.out or reports.default_path("sweep", options.quick)
     return options
 
@@ -98,9 +102,24 @@ def parse() -> argparse.Namespace:
 def measure(experiment: dict, options: argparse.Namespace, folder: Path) -> list[dict]:
     """A row for each program; the first, of jaxalign, also has the ratio and the z-scores."""
     (folder / "experiment.json").write_text(json.dumps(experiment))
-    result = folder / "jaxalign.npz"
-    seconds = [run(sys.executable, "jaxalign_sweep.py", folder, result)[0] for _ in range(options.repeats)]
-    _, parts = run(sys.executable, "jaxalign_sweep.py", folder, result, "--again", "3")
+    result, peer = folder / "jaxalign.npz", folder / "peer.npz"
+    seconds, core_seconds, peers = [], [], []
+
+    def run_ours() -> None:
+        for _ in range(options.repeats):
+            whole, on_cores, _ = run(sys.executable, "jaxalign_sweep.py", folder, result)
+            seconds.append(whole)
+            core_seconds.append(on_cores)
+
+    run_ours()
+    for name, arguments, environment in VARIANTS if options.dadapy else ():
+        program = "torch_dadapy_sweep.py"
+        whole, on_cores, parts = run(options.dadapy, program, folder, peer, *arguments, environment=environment)
+        once = {"fastest_seconds": whole, "slowest_seconds": whole, "core_seconds": on_cores, "processes": 1}
+        peers.append({"program": name, "seconds": whole, **once, "parts": {k: parts[k] for k in ("train", "align")}})
+        print(f"{name}: {whole:.0f} s", flush=True)
+        run_ours()
+    *_, parts = run(sys.executable, "jaxalign_sweep.py", folder, result, "--again", "3")
     compiled = statistics.median(parts["again"])
     cells = experiment["replicates"] * len(experiment["snr"]) * len(experiment["n_train"])
     row = {
@@ -110,35 +129,30 @@ def measure(experiment: dict, options: argparse.Namespace, folder: Path) -> list
         "seconds": statistics.median(seconds),
         "fastest_seconds": min(seconds),
         "slowest_seconds": max(seconds),
+        "core_seconds": statistics.median(core_seconds),
         "processes": len(seconds),
+        "compiled_seconds": compiled,
+        "parts": {"start and compilation": statistics.median(seconds) - compiled, "compiled sweep": compiled},
     }
-    row["parts"] = {"start and compilation": row["seconds"] - compiled, "compiled sweep": compiled}
-    rows = [row]
-    if not options.dadapy:
-        return rows
-    for name, arguments, environment in VARIANTS:
-        peer = folder / "peer.npz"
-        whole, parts = run(options.dadapy, "torch_dadapy_sweep.py", folder, peer, *arguments, environment=environment)
-        once = {"fastest_seconds": whole, "slowest_seconds": whole, "processes": 1}
-        rows.append({"program": name, "seconds": whole, **once, "parts": {k: parts[k] for k in ("train", "align")}})
-        print(f"{name}: {whole:.0f} s", flush=True)
-    row["ratios"] = {other["program"]: other["seconds"] / row["seconds"] for other in rows[1:]}
-    row["peer_ratio"] = min(row["ratios"].values())
-    row["compiled_ratio"] = min(other["seconds"] for other in rows[1:]) / compiled
+    if not peers:
+        return [row]
+    row["ratios"] = {other["program"]: other["seconds"] / row["seconds"] for other in peers}
+    row["compiled_ratios"] = {other["program"]: other["seconds"] / compiled for other in peers}
     with np.load(result) as ours, np.load(peer) as theirs:
         row["scores"] = [score(name, ours[name], theirs[name]) for name in QUANTITIES]
-    return rows
+    return [row, *peers]
 
 
 def run(interpreter: str, program: str, folder: Path, result: Path, *arguments: str, environment: dict | None = None):
-    """The seconds of a whole process, and those of its parts as it prints them."""
+    """The seconds of a whole process, those it spent on all cores, and those of its parts as it prints them."""
     command = [interpreter, "-W", "ignore", PROGRAMS / program, folder / "experiment.json", result, *arguments]
-    start = time.perf_counter()
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | (environment or {}))
-    seconds = time.perf_counter() - start
+    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         sys.exit(f"{program} failed in {interpreter}:\n{done.stderr}")
-    return seconds, json.loads(done.stdout.splitlines()[-1])
+    core_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return seconds, core_seconds, json.loads(done.stdout.splitlines()[-1])
 
 
 def score(name: str, ours: np.ndarray, theirs: np.ndarray) -> dict:
@@ -172,6 +186,7 @@ def columns() -> dict:
         "s (fastest to slowest)": lambda r: (
             f"{r['seconds']:.3g} ({r['fastest_seconds']:.3g} to {r['slowest_seconds']:.3g})"
         ),
+        "core seconds": lambda r: f"{r['core_seconds']:.3g}",
         "processes": lambda r: f"{r['processes']}",
         "of which, s": lambda r: ", ".join(f"{name} {value:.3g}" for name, value in r["parts"].items()),
     }
