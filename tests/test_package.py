@@ -39,7 +39,7 @@ def test_no_public_name_starts_a_device_or_loads_what_only_figures_and_data_need
         "from jaxalign import *\n"
         "from jax._src import xla_bridge\n"
         "assert not xla_bridge._backends, 'a device was initialized'\n"
-        "apart = {'tensorflow', 'tensorflow_datasets', 'matplotlib', 'sklearn', 'orbax', 'tyro', 'PIL', 'IPython'}\n"
+        "apart = {'tensorflow', 'tensorflow_datasets', 'matplotlib', 'sklearn', 'orbax', 'tyro', 'PIL'}\n"
         "assert not apart & {*sys.modules}, apart & {*sys.modules}\n"
         "import jax; assert not jax.config.jax_enable_x64\n"
     )
