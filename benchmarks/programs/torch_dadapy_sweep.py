@@ -127,15 +127,17 @@ def compare_sharing(representations: list) -> dict:
 
 
 def neighbour_order(representation: np.ndarray) -> np.ndarray:
-    """(N, N) indices: row i is i itself and then all others, nearest first."""
+    """(N, N - 1) indices: row i has all others, nearest first."""
     space = dadapy.MetricComparisons(coordinates=representation, maxk=len(representation) - 1)
     space.compute_distances()
-    return space.dist_indices
+    # A probe comes first in its own row, unless another one has the same representation.
+    others = space.dist_indices != np.arange(len(representation))[:, None]
+    return space.dist_indices[others].reshape(len(representation), -1)
 
 
 def neighbour_ranks(order_a: np.ndarray, order_b: np.ndarray) -> np.ndarray:
     """The rank in B, 1 to N - 1, of the nearest neighbour in A of each probe."""
-    return np.nonzero(order_b == order_a[:, 1:2])[1]
+    return 1 + np.nonzero(order_b == order_a[:, :1])[1]
 
 
 def conditional_copula_entropy(order_a: np.ndarray, order_b: np.ndarray) -> float:
@@ -163,7 +165,7 @@ def conditional_copula_entropy(order_a: np.ndarray, order_b: np.ndarray) -> floa
     several = np.maximum(some, 2)
     weight = np.where(some > 1, several + several * (several - 1) * np.log1p(-1 / several), 1)
     alone = np.sum(weight * (1 - q[occupied]))
-    nearest = order_a[:, 1]
+    nearest = order_a[:, 0]
     mutual = nearest[nearest] == np.arange(n)
     together = mutual & (bins == bins[nearest])
     in_pairs = (np.sum(1 / counts[bins[together]]) - mutual.mean()) / 2
