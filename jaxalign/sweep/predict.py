@@ -17,6 +17,7 @@ from jaxalign import checks, theory
 from jaxalign.ensemble import is_solved
 from jaxalign.networks import LinearNetwork, Network
 from jaxalign.sweep.config import SweepConfig, to_json
+from jaxalign.sweep.finite_size import sample_pair
 from jaxalign.sweep.presets import presets
 from jaxalign.tasks import LinearTeacher
 from jaxalign.theory.alignment import relative
@@ -43,7 +44,7 @@ class _Modes(NamedTuple):
     error: Float[np.ndarray, "noise n_train"]
 
 
-def predict(config: SweepConfig | str) -> xr.Dataset:
+def predict(config: SweepConfig | str, *, draws: int | None = None) -> xr.Dataset:
     """The expected result of a sweep over solved linear networks, by the theory of `jaxalign.theory`.
 
         tau_j = signal b_j^2 + noise / SNR,    rho_j = cross b_j^2 / sqrt(tau^a_j tau^b_j),
@@ -55,7 +56,8 @@ def predict(config: SweepConfig | str) -> xr.Dataset:
     What is expected at the size of the sweep is taken where it is known: `MinNorm` with the exact noise of `dim` input
     dimensions (with a covariance for n_train > dim), and the rank-based measures at `config.probes` (above 100,000
     probes, at that number). The rest are limits, up to O(1 / dim), and of linear CKA O(outputs / probes) too: `overlap`
-    is a ratio of expectations, where a mean of cosines is measured. Corrections are largest near n_train = dim.
+    is a ratio of expectations, where a mean of cosines is measured. Corrections are largest near n_train = dim. With
+    `draws` there are none: all are expectations at `dim` input dimensions, sampled without training or probes.
 
     - Outputs of unequal strength, or more than 20: `cce` and `information_imbalance` are means over 64 sampled sets of
       probes, with a standard error of about 0.002 at 1000 probes, and NaN between two different networks.
@@ -68,17 +70,20 @@ def predict(config: SweepConfig | str) -> xr.Dataset:
     Args:
       config: a `SweepConfig` with a `LinearTeacher`, or the name of one of `jaxalign.presets`. Its layer is "hidden",
         at the balanced minimum, or "output"; for one output the two are alike.
+      draws: how many teachers and sets of training inputs to sample, at least 2, for a single output and inputs that
+        are isotropic: about a millisecond each at dim 200. None takes the limits.
 
     Returns:
       A Dataset with the coordinates of `run_sweep`, less replicates and members, over which these are expectations:
       `test_error` of dims (network, snr, n_train), and `overlap`, the correlation of the end-to-end maps
       sum_j cross_j / sqrt(sum_j tau^a_j sum_j tau^b_j), `cce`, `information_imbalance` and `linear_cka` of dims
       (network_a, network_b, snr, n_train), those of `summarize`. Networks without a theory are NaN, and
-      `attrs["no_theory"]` lists them with the reason. The error of `MinNorm` is infinite at n_train = dim.
+      `attrs["no_theory"]` lists them with the reason. The error of `MinNorm` is infinite at n_train = dim. With `draws`
+      also NAME_stderr of each, the standard error of the sampling; the error of `MinNorm` is exact.
 
     Raises:
       ValueError: if `config` is no configuration, its task is no `LinearTeacher`, or none of its networks has a theory;
-        the message says why.
+        the message says why; or if `draws` is below 2 or given for several outputs or inputs with a covariance.
 
     Reference:
       Umar & Laio 2026, arXiv:2605.26973.
@@ -95,7 +100,18 @@ def predict(config: SweepConfig | str) -> xr.Dataset:
     if not known:
         why = "; ".join(f"{network} {reason}" for network, reason in reasons.items())
         checks.reject("networks", f"solved linear networks, the only ones with a theory ({why})", config.networks)
-    return _assemble(config, task, known, [f"{network} {reason}" for network, reason in reasons.items()])
+    if draws is not None:
+        checks.integer("draws", draws, 2)
+        if not has_finite_size(config):
+            checks.reject(
+                "draws", f"None: only for one output and isotropic inputs are there samples, not for {task}", draws
+            )
+    return _assemble(config, task, known, [f"{network} {reason}" for network, reason in reasons.items()], draws)
+
+
+def has_finite_size(config: SweepConfig) -> bool:
+    """Whether `predict` can sample the theory at the number of input dimensions of a sweep."""
+    return isinstance(config.task, LinearTeacher) and _isotropic(config.task) and config.task.outputs == 1
 
 
 def in_closed_form(config: SweepConfig) -> bool:
@@ -135,22 +151,32 @@ def _kept(task: LinearTeacher, hidden: int) -> int:
     return min(hidden, task.outputs)
 
 
-def _assemble(config: SweepConfig, task: LinearTeacher, known: list[LinearNetwork], reasons: list[str]) -> xr.Dataset:
+def _assemble(
+    config: SweepConfig, task: LinearTeacher, known: list[LinearNetwork], reasons: list[str], draws: int | None
+) -> xr.Dataset:
     snr, n = np.array(config.noise), np.array(config.n_train)
     count, cell = len(config.networks), (snr.size, n.size)
     error = np.full((count, *cell), np.nan)
     pairs = {name: np.full((count, count, *cell), np.nan) for name in ("overlap", *MEASURES)}
+    stderr = {name: np.full_like(values, np.nan) for name, values in pairs.items()}
+    error_stderr = np.full_like(error, np.nan)
     modes = {network: _modes(task, network, snr, n, config.shared_inputs) for network in known}
     for a in known:
         i = config.networks.index(a)
-        error[i] = modes[a].error
+        error[i], error_stderr[i] = modes[a].error, 0.0
         for b in known if _isotropic(task) else [a]:
             j = config.networks.index(b)
             if j > i:
                 continue
             cross = modes[a].cross if a is b else _cross_of_two(task, a, b, snr, n, config.shared_inputs)
-            for name, values in _compare(config, task, modes[a].norm, modes[b].norm, cross).items():
-                pairs[name][i, j] = pairs[name][j, i] = values
+            found, errors = _compare(config, task, modes[a].norm, modes[b].norm, cross), {}
+            if draws is not None:
+                found, errors = sample_pair(config, task, a, b, min(config.probes, _MOST_PROBES), draws)
+                if a is b and not isinstance(a.solver, theory.MinNorm):
+                    error[i], error_stderr[i] = found["test_error"], errors["test_error"]
+            for source, target in ((found, pairs), (errors, stderr)):
+                for name in pairs.keys() & source.keys():
+                    target[name][i, j] = target[name][j, i] = source[name]
     names = [str(network) for network in config.networks]
     dims = (task.noise_name, "n_train")
     coordinates = {
@@ -163,6 +189,9 @@ def _assemble(config: SweepConfig, task: LinearTeacher, known: list[LinearNetwor
     }
     variables = {"test_error": (("network", *dims), error)}
     variables |= {name: (("network_a", "network_b", *dims), values) for name, values in pairs.items()}
+    if draws is not None:
+        variables |= {f"{name}_stderr": (variables[name][0], values) for name, values in stderr.items()}
+        variables["test_error_stderr"] = (variables["test_error"][0], error_stderr)
     attributes = {"config": to_json(config), "probes": config.probes, "no_theory": reasons}
     return xr.Dataset(variables, coordinates, attributes)
 

@@ -13,7 +13,8 @@ Marchenko-Pastur density of X^T X / n, in the limit d -> infinity at fixed alpha
     error = 1 - 2 ∫ f dmu + ∫ f^2 dmu + noise.
 
 Corrections are O(1/d); with `dim` those of `MinNorm` are included, noise = d / (n - d - 1) / SNR for n > d + 1 and
-n / (d - n - 1) / SNR for n < d - 1, and the overlap is then a ratio of expectations. Limits of `MinNorm`: for
+n / (d - n - 1) / SNR for n < d - 1, and the overlap is then a ratio of expectations. `sample_students` samples the
+exact law of overlap and error of two students at finite n and d. Limits of `MinNorm`: for
 alpha -> 0 the overlap of students with shared inputs is SNR / (1 + SNR) and the error 1; at alpha = 1 the overlap is
 0 and the error infinite; for alpha -> infinity they are 1 and 0. `weakest_alignment` says where the overlap is
 smallest: its place depends on the filter, but on the SNR only if the filter does.
@@ -79,6 +80,7 @@ from jaxalign.theory.linear import (
 )
 from jaxalign.theory.outputs import HiddenModes, SampledMeasures, hidden_covariances, sampled_measures
 from jaxalign.theory.spectrum import Spectrum, marchenko_pastur
+from jaxalign.theory.students import SampledStudents, sample_students
 
 __all__ = [
     "CovarianceMoments",
@@ -89,6 +91,7 @@ __all__ = [
     "Moments",
     "Ridge",
     "SampledMeasures",
+    "SampledStudents",
     "SpectralFilter",
     "Spectrum",
     "TunedRidge",
@@ -104,6 +107,7 @@ __all__ = [
     "marchenko_pastur",
     "moments",
     "overlap",
+    "sample_students",
     "sampled_measures",
     "weakest_alignment",
 ]

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from jaxtyping import Float
 from numpy.polynomial import Chebyshev
 from scipy.special import betainc, expit, gammaln, ive, logsumexp
-from scipy.stats import ncx2
 
 from jaxalign.checks import integer, reject
 from jaxalign.theory import finite
@@ -195,9 +195,9 @@ def copula_density(c: Numbers, overlap: Numbers, *, outputs: int = 1) -> Float64
     radii = _radii(r, _RADII_OF_DENSITY)
     # The ends have no quantile; any inner value serves until they are filled in below.
     inner = np.where((c > 0) & (c < 1), np.maximum(c, 1e-60), 0.5)[..., None]
-    quantiles = ncx2.ppf(inner, r, radii.squared)
+    quantiles = scipy.stats.ncx2.ppf(inner, r, radii.squared)
     upper = inner[..., 0] > 0.5
-    quantiles[upper] = ncx2.isf(1.0 - inner[upper], r, radii.squared)
+    quantiles[upper] = scipy.stats.ncx2.isf(1.0 - inner[upper], r, radii.squared)
     same = distance == 0
     density = np.exp(_log_density(quantiles, np.where(same, 0.0, q), np.where(same, 1.0, distance), r, radii))
     with np.errstate(divide="ignore"):
@@ -267,8 +267,8 @@ def _interpolant(r: int) -> Callable[[Float[np.ndarray, "..."]], Float[np.ndarra
     # Each side through its own small probability, which has all its digits.
     quantiles = np.concatenate(
         [
-            ncx2.ppf(expit(t[lower])[:, None], r, radii.squared),
-            ncx2.isf(expit(-t[~lower])[:, None], r, radii.squared),
+            scipy.stats.ncx2.ppf(expit(t[lower])[:, None], r, radii.squared),
+            scipy.stats.ncx2.isf(expit(-t[~lower])[:, None], r, radii.squared),
         ]
     )
 

@@ -6,8 +6,8 @@ The formulas are limits of many input dimensions d; for `MinNorm` the expectatio
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy.optimize import minimize_scalar
 
 from jaxalign.checks import boolean, integer, real, reject
 from jaxalign.theory.filters import GradientDescent, MinNorm, Ridge, SpectralFilter
@@ -217,7 +217,7 @@ def _search(snr: float, filter: SpectralFilter) -> WeakestAlignment:
     # The global minimum is bracketed first: the bounded minimizer alone finds a local one.
     best = int(np.argmin(overlap(np.exp(grid), snr, filter=filter)))
     bounds = (grid[max(best - 1, 0)], grid[min(best + 1, grid.size - 1)])
-    found = minimize_scalar(at, bounds=bounds, method="bounded", options={"xatol": 1e-9})
+    found = scipy.optimize.minimize_scalar(at, bounds=bounds, method="bounded", options={"xatol": 1e-9})
     if found.fun >= limit:
         return WeakestAlignment(0.0, limit)
     return WeakestAlignment(float(np.exp(found.x)), float(found.fun))

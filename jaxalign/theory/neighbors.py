@@ -9,10 +9,10 @@ fraction of T in the place of T.
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from jaxtyping import Float
 from scipy.ndimage import map_coordinates, spline_filter
 from scipy.special import betaincinv, chndtr, expit, gammaincinv, logit, ndtri
-from scipy.stats import qmc
 
 # Points of the Sobol sequence, and the uniform numbers that one draw takes.
 _DRAWS = 2**14
@@ -56,7 +56,7 @@ class Neighbors(NamedTuple):
 
 def draw_neighbors(r: int, n_probes: int, seed: int = 0) -> Neighbors:
     """Draws from the law of the module's docstring, the same at every call with the same arguments."""
-    sobol = qmc.Sobol(_COORDINATES, rng=np.random.default_rng(seed))
+    sobol = scipy.stats.qmc.Sobol(_COORDINATES, rng=np.random.default_rng(seed))
     uniform = np.clip(sobol.random(_DRAWS), _TINY, 1.0 - _TINY).T
     norm = np.sqrt(_chi_squared(r, uniform[0]))
     mass = -np.expm1(np.log1p(-uniform[1]) / (n_probes - 1))

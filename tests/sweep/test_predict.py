@@ -232,16 +232,15 @@ def test_compare_counts_standard_errors(dataset):
     within = [compared[name] for name in compared if name.endswith("_within_95")]
     assert compared.attrs["points_within_95"] == sum(int(v.sum()) for v in within)
     assert "information_imbalance_z" not in compared
-    assert compare(dataset).equals(compared)
+    np.testing.assert_array_equal(compare(dataset)["cce_z"], compare(dataset, predict(CONFIG, draws=256))["cce_z"])
 
 
 def test_compare_takes_what_is_in_common(dataset):
     other = predict(replace(noise=(5.0, 1.0), n_train=(10, 30, 40)))
     compared = compare(dataset, other)
     assert compared["snr"].values.tolist() == [5.0] and sorted(compared["n_train"].values) == [10, 40]
-    np.testing.assert_array_equal(
-        compared["cce_z"].sortby("n_train"), compare(dataset)["cce_z"].sel(snr=[5.0], n_train=[10, 40])
-    )
+    everything = compare(dataset, predict(CONFIG))["cce_z"]
+    np.testing.assert_array_equal(compared["cce_z"].sortby("n_train"), everything.sel(snr=[5.0], n_train=[10, 40]))
 
 
 @pytest.mark.parametrize(
@@ -280,3 +279,52 @@ def test_solved_sweeps_follow_it(shared):
         # Student's t with 19 degrees of freedom beyond 4.5 has a probability of 2e-4. All networks share their draws,
         # so that the points are far from independent.
         assert np.isfinite(z).all() and np.abs(z).max() < 4.5
+
+
+MEASURES = ("cce", "information_imbalance", "linear_cka")
+FINITE = SweepConfig(
+    task=LinearTeacher(dim=12),
+    networks=(LinearNetwork(2), LinearNetwork(2, solver=Ridge(0.3))),
+    noise=(0.5, 4.0),
+    n_train=(6, 12, 30),
+    members=6,
+    replicates=60,
+    probes=250,
+    metrics=MEASURES,
+)
+
+
+@pytest.mark.parametrize("shared_inputs", [True, False])
+def test_draws_are_the_theory_at_the_dimensions_of_the_sweep(shared_inputs):
+    config = dataclasses.replace(FINITE, shared_inputs=shared_inputs)
+    dataset = jaxalign.run_sweep(config, progress=False)
+    compared = jaxalign.compare(dataset, predict(config, draws=400))
+    for name in MEASURES:
+        z = compared[f"{name}_z"].values
+        assert np.isfinite(z).all() and np.abs(z).max() < 4.5, name
+    z = compared["test_error_z"].values
+    assert np.isnan(z[0, :, 1]).all() and np.isfinite(np.delete(z, 1, -1)).all() and np.nanmax(np.abs(z)) < 4.5
+    # The limit of many dimensions is not what twelve show.
+    assert np.abs(jaxalign.compare(dataset, predict(config))["cce_z"]).max() > 5
+
+
+def test_a_sampled_theory_has_standard_errors():
+    few, many = (predict(FINITE, draws=draws) for draws in (20, 320))
+    for name in ("overlap", *MEASURES):
+        assert few[f"{name}_stderr"].dims == few[name].dims
+        ratio = few[f"{name}_stderr"] / many[f"{name}_stderr"]
+        assert 2 < float(ratio.median()) < 8
+    assert np.all(few["test_error_stderr"][0] == 0) and np.all(few["test_error_stderr"][1] > 0)
+
+
+@pytest.mark.parametrize(
+    ("task", "draws", "message"),
+    [
+        (LinearTeacher(dim=12), 1, "draws must be an integer of at least 2"),
+        (LinearTeacher(dim=12, outputs=2), 8, "draws must be None: only for one output and isotropic inputs"),
+        (LinearTeacher(dim=12, spectrum=PowerLaw(1.0)), 8, "draws must be None: only for one output"),
+    ],
+)
+def test_bad_draws_are_named(task, draws, message):
+    with pytest.raises(ValueError, match=message):
+        predict(dataclasses.replace(FINITE, task=task), draws=draws)
