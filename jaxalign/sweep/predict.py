@@ -187,7 +187,7 @@ def _assemble(
         "n_train": n,
         "alpha": ("n_train", n / task.dim),
     }
-    variables = {"test_error": (("network", *dims), error)}
+    variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {"test_error": (("network", *dims), error)}
     variables |= {name: (("network_a", "network_b", *dims), values) for name, values in pairs.items()}
     if draws is not None:
         variables |= {f"{name}_stderr": (variables[name][0], values) for name, values in stderr.items()}
