@@ -7,9 +7,9 @@ from typing import Any
 
 from jaxalign import checks
 from jaxalign.ensemble.training import Training
-from jaxalign.networks import CNN, MLP
+from jaxalign.networks import CNN, MLP, LinearNetwork
 from jaxalign.sweep.config import SweepConfig
-from jaxalign.tasks import ImageTask
+from jaxalign.tasks import ImageTask, LinearTeacher
 
 LAPTOP, PAPER = "laptop", "paper"
 
@@ -24,6 +24,48 @@ def _quickstart() -> SweepConfig:
         members=8,
         training=Training(optimizer="adam", learning_rate=3e-3, steps=5000, batch_size=128),
         probes=400,
+    )
+
+
+@functools.cache
+def _figure1() -> SweepConfig:
+    return SweepConfig(
+        task=LinearTeacher(dim=200),
+        networks=(LinearNetwork(hidden=10),),
+        noise=(0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
+        # Denser around the interpolation threshold at 200.
+        n_train=(
+            *(10, 14, 20, 28, 40, 57, 80, 110, 140, 165, 180, 190, 200),
+            *(210, 220, 240, 270, 310, 380, 480, 620, 820, 1100, 1500, 2000),
+        ),
+        members=50,
+        replicates=10,
+        probes=200,
+        metrics=("cce",),
+    )
+
+
+@functools.cache
+def _figure2() -> SweepConfig:
+    return SweepConfig(
+        task=LinearTeacher(dim=20),
+        networks=(MLP(hidden=10),),
+        noise=(0.5, 2.0, 8.0, 32.0),
+        n_train=(10, 20, 40, 70, 110, 160, 220, 300, 400, 600, 1000, 2000, 3200),
+        members=8,
+        replicates=3,
+        training=Training(optimizer="adam", learning_rate=1e-2, schedule="cosine", steps=10_000),
+        probes=500,
+    )
+
+
+@functools.cache
+def _figure3() -> SweepConfig:
+    return dataclasses.replace(
+        _figure2(),
+        networks=(LinearNetwork(hidden=10), MLP(hidden=10)),
+        noise=(1.0, 8.0),
+        n_train=(8, 12, 16, 18, 22, 26, 34, 50, 80, 120, 180, 250, 350, 600, 1200, 2400),
     )
 
 
@@ -84,11 +126,15 @@ class Preset:
       about: what is trained on what, in a few words.
       scales: for each scale, by name, what makes the configuration.
       x: the horizontal axis on which `plot_sweep` shows it.
+      theory: whether it is shown beside its theory.
+      between: whether the alignment between its networks is shown too.
     """
 
     about: str
     scales: Mapping[str, Callable[[], SweepConfig]]
     x: str = "n_train"
+    theory: bool = False
+    between: bool = False
 
 
 class Presets(Mapping[str, SweepConfig]):
@@ -130,6 +176,14 @@ class Presets(Mapping[str, SweepConfig]):
 presets = Presets(
     {
         "quickstart": Preset("MLP on digits, label noise", {LAPTOP: _quickstart}),
+        "figure1": Preset("solved linear networks, SNR", {LAPTOP: _figure1}, x="alpha", theory=True),
+        "figure2": Preset("ReLU networks on a linear teacher, SNR", {LAPTOP: _figure2}, x="n_parameters"),
+        "figure3": Preset(
+            "linear against ReLU networks, SNR",
+            {LAPTOP: _figure3},
+            theory=True,
+            between=True,
+        ),
         "figure4": Preset(
             "MLP on MNIST, label noise",
             {LAPTOP: _figure4_laptop, PAPER: _figure4_paper},

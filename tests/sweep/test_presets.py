@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 import jaxalign
+from jaxalign.networks import n_parameters
 from jaxalign.plots import X_AXES
 from jaxalign.sweep import run
 
@@ -32,8 +33,22 @@ def test_figures_4_and_5_are_images_with_label_noise(name, data):
     assert jaxalign.presets.entries[name].x == "n_parameters"
 
 
+@pytest.mark.parametrize("name", ["figure1", "figure2", "figure3"])
+def test_figures_1_to_3_are_regressions_on_both_sides_of_the_threshold(name):
+    config, entry = jaxalign.presets[name], jaxalign.presets.entries[name]
+    assert isinstance(config.task, jaxalign.LinearTeacher) and config.replicates >= 3
+    solved = [network for network in config.networks if isinstance(network, jaxalign.LinearNetwork)]
+    assert entry.theory == bool(solved) and entry.between == (len(config.networks) > 1)
+    for network in config.networks:
+        parameters = n_parameters(network, config.task.input_shape, config.task.n_outputs)
+        threshold = config.task.dim if network in solved else parameters
+        assert min(config.n_train) <= threshold / 2 and max(config.n_train) >= 4 * threshold
+    if entry.theory:
+        assert jaxalign.predict(config)["cce"].notnull().any()
+
+
 def test_the_presets_are_a_mapping():
-    assert set(jaxalign.presets) == {"quickstart", "figure4", "figure5"} and len(jaxalign.presets) == 3
+    assert set(jaxalign.presets) == {"quickstart", *(f"figure{i}" for i in range(1, 6))} and len(jaxalign.presets) == 6
     assert "figure4" in jaxalign.presets and "figure" not in jaxalign.presets
 
 
@@ -43,7 +58,7 @@ def test_the_presets_are_a_mapping():
         ("quickstart", "paper", r"scale \(of quickstart\) must be one of laptop; got 'paper'"),
         ("figure4", "papr", r"scale \(of figure4\) must be one of laptop, paper; got 'papr' \(did you mean 'paper'"),
         ("figure4", None, r"scale \(of figure4\) must be one of laptop, paper; got None"),
-        ("figur4", "paper", r"preset must be one of figure4, figure5, quickstart; got 'figur4' \(did you mean"),
+        ("figur4", "paper", r"preset must be one of figure1, figure2, figure3, figure4, figure5, quickstart; got 'figur4' \(did you mean"),
     ],
 )
 def test_bad_input_is_named(name, scale, message):
