@@ -5,19 +5,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from jaxalign import checks
 from jaxalign.alignment.registry import METRICS
-from jaxalign.plots.style import (
-    NOISE_LABELS,
-    add_legend,
-    direction,
-    error_label,
-    is_classification,
-    label_plainly,
-    level_colors,
-    new_figure,
-    positive,
-)
+from jaxalign.plots import style
 from jaxalign.plots.theory import curve_of, theory_lines
 from jaxalign.sweep.result import noise_dimension
 from jaxalign.sweep.summary import summarize
@@ -46,39 +35,56 @@ def plot_decoupling(dataset: xr.Dataset, theory: xr.Dataset | bool | None = True
       ValueError: as `plot_sweep`.
     """
     noise = noise_dimension(dataset)
-    checks.choice("metric", metric, [name for name in METRICS if name in dataset])
+    style.check_metric(dataset, metric)
     lines = theory_lines(dataset, theory, metric)
-    summary = summarize(dataset).sortby("n_train")
-    networks = summary["network"].values
-    figure = new_figure(figsize=(5.0 * len(networks), 4.4))
-    panels = figure.subplots(1, len(networks), squeeze=False, sharey=True)[0]
-    for axes, network in zip(panels, networks, strict=True):
-        for level, color in zip(summary[noise].values, level_colors(summary.sizes[noise]), strict=True):
-            at = {noise: level}
-            names = (("test_error", ""), (metric, ""), ("test_error", "_stderr"), (metric, "_stderr"))
-            error, value, dx, dy = (curve_of(summary, name + end, at, network).values for name, end in names)
-            label = f"{NOISE_LABELS[noise]} {level:g}"
-            style = {"color": color, "marker": "o", "markersize": 4, "capsize": 2, "label": label}
-            joined = "-" if lines is None else "none"
-            axes.errorbar(error, value, np.nan_to_num(dy), np.nan_to_num(dx), linestyle=joined, **style)
-            path = (error, value, summary["n_train"].values)
-            if lines is not None:
-                error_line, line = (curve_of(lines, name, at, network).values for name in ("test_error", metric))
-                path = (np.where(np.isfinite(error_line), error_line, np.nan), line, lines["n_train"].values)
-                axes.plot(path[0], path[1], color=color)
-            _mark_ends(axes, path, color, METRICS[metric].larger_is_more_similar is True)
-        errors = positive(summary["test_error"].sel(network=network).values)
-        if errors.size and not is_classification(dataset):
-            axes.set_xscale("log")
-            label_plainly(axes)
+    summary = summarize(dataset.drop_vars([name for name in METRICS if name in dataset and name != metric]))
+    summary = summary.sortby("n_train")
+    names = [str(name) for name in summary["network"].values]
+    figure = style.new_figure(figsize=(max(5.0 * len(names), 6.0), 4.4))
+    panels = figure.subplots(1, len(names), squeeze=False, sharey=True)[0]
+    handles: list[Any] = []
+    has_theory = []
+    for axes, name, label in zip(panels, names, style.network_labels(names), strict=True):
+        at = {"network": name, "network_a": name, "network_b": name}
+        known = curve_of(lines, "test_error", at) is not None and curve_of(lines, metric, at) is not None
+        has_theory.append(known)
+        handles = [
+            _draw_path(axes, summary, lines if known else None, metric, {**at, noise: level}, color)
+            for level, color in zip(summary[noise].values, style.level_colors(summary.sizes[noise]), strict=True)
+        ]
+        errors = style.positive(summary["test_error"].sel(network=name).values)
+        style.set_up_axes(axes, style.error_label(dataset), "")
+        if errors.size and not style.is_classification(dataset):
+            style.use_log_x(axes)
             axes.set_xlim(0.6 * errors.min(), 2.0 * errors.max())
-        axes.set_title(str(network), fontsize=9)
-        axes.set_xlabel(error_label(dataset))
-        axes.grid(alpha=0.2)
-    panels[0].set_ylabel(METRICS[metric].label + "\n" + direction(metric))
+        note = "" if lines is None or all(has_theory) else (" (curves: theory)" if known else " (points joined)")
+        axes.set_title(label + note, fontsize="medium")
+    panels[0].set_ylabel(style.metric_label(metric))
     title = "Star: weakest alignment"
-    add_legend(figure, panels[0], title if lines is None else f"Points: measured. Curves: theory. {title}")
+    if lines is not None:
+        title = "Points: measured. " + ("Curves: theory. " if all(has_theory) else "") + title
+    style.add_legend(figure, handles, title)
     return figure
+
+
+def _draw_path(
+    axes: "Axes", summary: xr.Dataset, lines: xr.Dataset | None, metric: str, at: dict[str, Any], color: Any
+) -> Any:
+    """One network at one noise level: measured points, and the theory or a line that joins them."""
+    names = ("test_error", metric, "test_error_stderr", f"{metric}_stderr")
+    error, value, dx, dy = (style.select(summary[name], at).values for name in names)
+    noise = noise_dimension(summary)
+    look = {"color": color, "marker": "o", "markersize": 4, "capsize": 2}
+    look |= {"label": f"{style.NOISE_LABELS[noise]} {at[noise]:g}", "linestyle": "-" if lines is None else "none"}
+    points = axes.errorbar(error, value, np.nan_to_num(dy), np.nan_to_num(dx), **look)
+    path = (error, value, summary["n_train"].values)
+    if lines is not None:
+        drawn = [curve_of(lines, name, at) for name in ("test_error", metric)]
+        sizes = lines["n_train"].values
+        path = (*(np.full(sizes.size, np.nan) if line is None else line.values for line in drawn), sizes)
+        axes.plot(path[0], path[1], color=color)
+    _mark_ends(axes, path, color, METRICS[metric].larger_is_more_similar is True)
+    return points
 
 
 def _mark_ends(axes: "Axes", path: tuple[Any, Any, Any], color: Any, larger_is_more_similar: bool) -> None:

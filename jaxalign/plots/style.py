@@ -1,20 +1,34 @@
 """The look that all figures share: colours, markers, labels, legends, and how notebooks show them."""
 
+import ast
 import io
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
+from jaxalign import checks
 from jaxalign.alignment.registry import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+X_AXES = {
+    "n_train": "training samples",
+    "n_parameters": "training samples / parameters",
+    "alpha": "training samples / input dimensions",
+}
 NOISE_LABELS = {"snr": "SNR", "label_noise": "label noise"}
-MARKERS = "osD^v"
-LINES = ("-", "--", ":", "-.")
+MARKERS = "osD^vPX<>ph"
+LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
+# Okabe & Ito, Color Universal Design; without its yellow, too pale on white, and with black last.
+CATEGORIES = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000")
+# Where a heat map has no value, and the diagonal of a matrix.
+BLANK = "0.85"
+
+_ACTIVATIONS = {"relu": "ReLU", "gelu": "GELU"}
 
 
 def new_figure(figsize: tuple[float, float]) -> "Figure":
@@ -30,14 +44,21 @@ def new_figure(figsize: tuple[float, float]) -> "Figure":
     return InlineFigure(figsize=figsize, layout="constrained")
 
 
-def add_legend(figure: "Figure", axes: "Axes", title: str) -> None:
-    """Below the axes, with as many columns as the figure is wide for, and room of its own for more than one row."""
-    handles, labels = axes.get_legend_handles_labels()
-    characters = 13.5 * figure.get_figwidth()
-    columns = int(np.clip(characters // (max(len(label) for label in labels) + 8), 1, min(len(labels), 4)))
-    figure.set_figheight(figure.get_figheight() + 0.19 * ((len(labels) - 1) // columns))
-    placed = {"loc": "outside lower center", "ncols": columns, "frameon": False}
-    figure.legend(handles, labels, title=title, fontsize="small", **placed)
+def check_axes(ax: Any) -> None:
+    """Refuses what is neither None nor matplotlib Axes.
+
+    Raises:
+      ValueError: if it is not.
+    """
+    from matplotlib.axes import Axes
+
+    if ax is not None and not isinstance(ax, Axes):
+        checks.reject("ax", "None or matplotlib Axes", ax)
+
+
+def axes_of(ax: "Axes | None", figsize: tuple[float, float]) -> "Axes":
+    """The given axes, or those of a new figure."""
+    return new_figure(figsize).subplots() if ax is None else ax
 
 
 def level_colors(count: int) -> list:
@@ -47,14 +68,71 @@ def level_colors(count: int) -> list:
     return [colormaps["viridis"](0.85 * i / max(count - 1, 1)) for i in range(count)]
 
 
+def network_labels(names: Sequence[str]) -> list[str]:
+    """Short names that tell the networks of a sweep apart.
+
+    A network is called by its kind, and several of one kind by the arguments in which they differ:
+    "LinearNetwork(hidden=20, solver=MinNorm())" beside "MLP(hidden=20, activation='relu')" is "linear" beside
+    "ReLU MLP". A name that is no call of a dataclass stays as it is.
+    """
+    calls = [_call_of(name) for name in names]
+    kinds = [name if call is None else _kind(*call) for name, call in zip(names, calls, strict=True)]
+    labels = []
+    for kind, call in zip(kinds, calls, strict=True):
+        alike = [c[1] for k, c in zip(kinds, calls, strict=True) if k == kind and c is not None]
+        if call is None or len(alike) < 2:
+            labels.append(kind)
+            continue
+        arguments = call[1]
+        differing = [key for key in arguments if any(other.get(key) != arguments[key] for other in alike)]
+        labels.append(f"{kind} ({', '.join(_argument(key, arguments[key]) for key in differing)})")
+    return labels if len({*labels}) == len(labels) else list(names)
+
+
+def _call_of(name: str) -> tuple[str, dict[str, str]] | None:
+    """The type and the arguments of a network by the text of its dataclass, or None if it is no such text."""
+    try:
+        tree = ast.parse(name, mode="eval").body
+    except SyntaxError:
+        return None
+    if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Name) or tree.args:
+        return None
+    return tree.func.id, {word.arg: ast.unparse(word.value) for word in tree.keywords if word.arg is not None}
+
+
+def _kind(type_name: str, arguments: dict[str, str]) -> str:
+    if type_name == "LinearNetwork":
+        return "linear"
+    if type_name == "MLP":
+        activation = arguments.pop("activation", "").strip("'\"")
+        return f"{_ACTIVATIONS.get(activation, activation)} MLP".strip()
+    return type_name
+
+
+def _argument(key: str, value: str) -> str:
+    """An argument as people would call it; a spectral filter needs no name of its own."""
+    if key == "solver":
+        return "trained" if value == "None" else value.removesuffix("()")
+    return f"{key}={value}"
+
+
 def is_classification(dataset: xr.Dataset) -> bool:
     """Whether errors are shares of wrong answers."""
     return "train_accuracy" in dataset
 
 
-def error_label(dataset: xr.Dataset) -> str:
-    """The label of the axis of the test error."""
+def error_label(dataset: xr.Dataset, name: str = "test_error") -> str:
+    """The label of the axis of an error."""
+    if name == "train_error":
+        return "1 - training accuracy" if is_classification(dataset) else "training error / teacher variance"
     return "1 - test accuracy" if is_classification(dataset) else "generalization error / teacher variance"
+
+
+def metric_label(metric: str) -> str:
+    """The label of the axis of a measure: its unit and which way it reads."""
+    larger = METRICS[metric].larger_is_more_similar
+    label = METRICS[metric].label
+    return label if larger is None else f"{label}\n({'higher' if larger else 'lower'} = more aligned)"
 
 
 def positive(values: np.ndarray) -> np.ndarray:
@@ -62,16 +140,75 @@ def positive(values: np.ndarray) -> np.ndarray:
     return values[np.isfinite(values) & (values > 0)]
 
 
-def direction(metric: str) -> str:
-    """Which way a measure reads, for the label of its axis."""
-    larger = METRICS[metric].larger_is_more_similar
-    return "" if larger is None else f"({'higher' if larger else 'lower'} = more aligned)"
+def identical_levels(values: np.ndarray, metric: str, probes: int | None) -> np.ndarray:
+    """Of the noise levels of (noise, n_train), at which a measure is that of identical members throughout.
+
+    None, where all are so.
+    """
+    if probes is None:
+        return np.zeros(len(values), bool)
+    constant = np.isclose(values, METRICS[metric].identical(probes), atol=1e-3).all(1)
+    return constant & ~constant.all()
 
 
-def label_plainly(axes: "Axes") -> None:
-    """Labels round values of the logarithmic axis in plain digits."""
+def check_metric(dataset: xr.Dataset, metric: Any, *others: str) -> str:
+    """Returns a measure that is in a result, or one of some other variables.
+
+    Raises:
+      ValueError: if it is neither.
+    """
+    return checks.choice("metric", metric, [name for name in (*others, *METRICS) if name in dataset])
+
+
+def check_x(dataset: xr.Dataset, x: Any) -> str:
+    """Returns the name of an axis of sample sizes that a sweep has.
+
+    Raises:
+      ValueError: if it has none of that name.
+    """
+    return checks.choice("x", x, [name for name in X_AXES if name in dataset.coords])
+
+
+def unit_of(dataset: xr.Dataset, network: int, x: str) -> float:
+    """By what n_train is divided on an axis."""
+    if x == "n_parameters":
+        return float(dataset["n_parameters"][network])
+    return float(dataset["n_train"][0] / dataset["alpha"][0]) if x == "alpha" else 1.0
+
+
+def select(variable: xr.DataArray, at: dict[str, Any]) -> xr.DataArray:
+    """Its values at those of some coordinates that it has."""
+    return variable.sel({name: value for name, value in at.items() if name in variable.dims})
+
+
+def set_up_axes(ax: "Axes", x_label: str, y_label: str) -> None:
+    """Labels and a faint grid."""
+    ax.set_xlabel(x_label)
+    ax.set_ylabel(y_label)
+    ax.grid(alpha=0.2)
+
+
+def use_log_x(ax: "Axes") -> None:
+    """A logarithmic axis with round values in plain digits."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def add_legend(figure: "Figure", handles: Sequence[Any], title: str) -> None:
+    """Below the axes, with as many columns as the figure is wide for, and room of its own for more than one row."""
+    labels = [str(handle.get_label()) for handle in handles]
+    characters = 13.5 * figure.get_figwidth()
+    columns = int(np.clip(characters // (max(len(label) for label in labels) + 8), 1, min(len(labels), 4)))
+    figure.set_figheight(figure.get_figheight() + 0.19 * ((len(labels) - 1) // columns + title.count("\n")))
+    placed: dict[str, Any] = {"loc": "outside lower center", "ncols": columns, "frameon": False}
+    figure.legend(handles, labels, title=title, fontsize="small", title_fontsize="small", **placed)
+
+
+def add_legend_above(ax: "Axes", title: str | None = None, columns: int = 1) -> None:
+    """Between the axes and the top of their figure, where it hides nothing of what they show."""
+    placed: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.01), "borderaxespad": 0.0}
+    ax.legend(title=title, fontsize="small", frameon=False, alignment="left", ncols=columns, **placed)
