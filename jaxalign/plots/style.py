@@ -68,6 +68,18 @@ def level_colors(count: int) -> list:
     return [colormaps["viridis"](0.85 * i / max(count - 1, 1)) for i in range(count)]
 
 
+def category_color(number: int) -> str:
+    """The colour of one of several things without an order."""
+    return CATEGORIES[number % len(CATEGORIES)]
+
+
+def color_map() -> Any:
+    """The colours of heat maps, grey where there is no value."""
+    from matplotlib import colormaps
+
+    return colormaps["viridis"].with_extremes(bad=BLANK)
+
+
 def network_labels(names: Sequence[str]) -> list[str]:
     """Short names that tell the networks of a sweep apart.
 
@@ -208,7 +220,14 @@ def add_legend(figure: "Figure", handles: Sequence[Any], title: str) -> None:
     figure.legend(handles, labels, title=title, fontsize="small", title_fontsize="small", **placed)
 
 
-def add_legend_above(ax: "Axes", title: str | None = None, columns: int = 1) -> None:
+def add_legend_above(
+    ax: "Axes", *, title: str | None = None, columns: int = 1, handles: Sequence[Any] | None = None
+) -> None:
     """Between the axes and the top of their figure, where it hides nothing of what they show."""
+    if handles is None:
+        handles = ax.get_legend_handles_labels()[0]
+    if not handles:
+        return
     placed: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.01), "borderaxespad": 0.0}
-    ax.legend(title=title, fontsize="small", frameon=False, alignment="left", ncols=columns, **placed)
+    text: dict[str, Any] = {"title": title, "fontsize": "small", "title_fontsize": "small", "alignment": "left"}
+    ax.legend(handles=handles, frameon=False, ncols=columns, **text, **placed)
