@@ -18,6 +18,7 @@ from jaxalign.sweep.result import noise_dimension
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 # A vector drawing of many cells takes more room than its pixels.
 _MOST_BYTES_OF_SVG = 300_000
@@ -84,7 +85,11 @@ def shown(drawing: Drawing, number: int) -> Markup:
 
 def _sweep(dataset: xr.Dataset, metric: str, lines: xr.Dataset | bool | None) -> Drawing:
     name, direction = words.metric_name(metric), words.direction(metric)
-    points = "Points are measured, curves are theory" if lines is not None else "Lines join the measured points"
+    points = (
+        "Points are measured, curves are theory where the legend says so"
+        if lines is not None
+        else "Lines join the measured points"
+    )
     caption = (
         f"Left the test error, right the {name} between members ({direction}), against the number of training samples;"
         f" one colour for each noise level. {points}; bars are one standard error. Vertical lines mark the"
@@ -130,8 +135,8 @@ def _decoupling(
     correlations = [f"{at.spearman:.2f} ({at.network})" for at in found if np.isfinite(at.spearman)]
     caption = (
         f"Each curve is the path of a network in the plane of test error and {name} as its training set grows; the"
-        " first and last sizes are named and a star marks the weakest alignment. Where alignment followed the error,"
-        " each path would be monotone and all would coincide."
+        " first and last sizes are named and a star marks the weakest alignment. Were alignment a function of the"
+        " error, all points would lie on one curve."
     )
     if correlations:
         caption += f" Spearman's correlation over all noisy cells: {words.listed(correlations)}."
@@ -150,7 +155,8 @@ def _heat_maps(dataset: xr.Dataset, metric: str, network: str) -> Drawing:
     plot_heatmap(dataset, metric="test_error", network=network, ax=right)
     caption = (
         f"The {name} ({words.direction(metric)}) and the test error of {network} over all noise levels and numbers of"
-        " training samples. The line is the interpolation threshold."
+        " training samples. The line joins the interpolation thresholds, stars mark the weakest alignment; grey is"
+        " where there is no value, or all members are identical."
     )
     alt = (
         f"Two heat maps over noise level and number of training samples, of {name} and of the test error of {network}."
@@ -187,6 +193,7 @@ def _draw_matrices(dataset: xr.Dataset, metric: str, level: float, sizes: list[i
     figure = Figure(figsize=(5.0 * len(sizes), 4.4), layout="constrained")
     for axes, n in zip(figure.subplots(1, len(sizes), squeeze=False)[0], sizes, strict=True):
         plot_matrix(dataset, metric=metric, noise=level, n_train=n, replicate=0, ax=axes)
+    _share_colors([panel for axes in figure.axes for panel in axes.images])
     noise = noise_dimension(dataset)
     at = f"{words.NOISE_NAMES[noise]} {words.level_name(noise, level)}"
     place = "nearest the interpolation threshold" if is_threshold else "of weakest alignment"
@@ -195,10 +202,17 @@ def _draw_matrices(dataset: xr.Dataset, metric: str, level: float, sizes: list[i
     caption = (
         f"The {name} from the network of each row to that of each column ({words.direction(metric)}), at {at} and"
         f" {sizes[0]:,} training samples, {place}{other}. Members are put in the order in which they are alike; blocks"
-        " are networks that resemble each other more than the rest. Mind the colour bars."
+        " are networks that resemble each other more than the rest. Colours mean the same in all panels."
     )
     alt = f"Matrices of {name} between all members, at {at} and n_train {words.listed([str(n) for n in sizes])}."
     return Drawing("matrix", "Alignment matrices", caption, alt, figure)
+
+
+def _share_colors(mapped: list["AxesImage"]) -> None:
+    """Gives all of them the range of colours of their values together."""
+    lowest, highest = np.array([panel.get_clim() for panel in mapped], np.float64).T
+    for panel in mapped:
+        panel.set_clim(lowest.min(), highest.max())
 
 
 def _known(lines: xr.Dataset | bool | None, metric: str) -> xr.Dataset | bool | None:
@@ -220,7 +234,7 @@ def _data_uri(figure: "Figure") -> str:
 
     # Letters as curves look the same everywhere, and fixed names make files of equal figures equal.
     with rc_context({"svg.fonttype": "path", "svg.hashsalt": "jaxalign"}):
-        content, kind = _saved(figure, format="svg", metadata={"Date": None}), "svg+xml"
+        content, kind = _saved(figure, format="svg", dpi=_DPI, metadata={"Date": None}), "svg+xml"
     if len(content) > _MOST_BYTES_OF_SVG:
         pixels = _saved(figure, format="png", dpi=_DPI)
         if len(pixels) < len(content):
