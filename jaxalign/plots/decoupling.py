@@ -44,7 +44,7 @@ def plot_decoupling(dataset: xr.Dataset, theory: xr.Dataset | bool | None = True
     panels = figure.subplots(1, len(names), squeeze=False, sharey=True)[0]
     handles: list[Any] = []
     has_theory = []
-    for axes, name, label in zip(panels, names, style.network_labels(names), strict=True):
+    for axes, name in zip(panels, names, strict=True):
         at = {"network": name, "network_a": name, "network_b": name}
         known = curve_of(lines, "test_error", at) is not None and curve_of(lines, metric, at) is not None
         has_theory.append(known)
@@ -55,15 +55,16 @@ def plot_decoupling(dataset: xr.Dataset, theory: xr.Dataset | bool | None = True
         errors = style.positive(summary["test_error"].sel(network=name).values)
         style.set_up_axes(axes, style.error_label(dataset), "")
         if errors.size and not style.is_classification(dataset):
-            style.use_log_x(axes)
             axes.set_xlim(0.6 * errors.min(), 2.0 * errors.max())
+            style.use_log_x(axes)
+    for axes, label, known in zip(panels, style.network_labels(names), has_theory, strict=True):
         note = "" if lines is None or all(has_theory) else (" (curves: theory)" if known else " (points joined)")
         axes.set_title(label + note, fontsize="medium")
     panels[0].set_ylabel(style.metric_label(metric))
     title = "Star: weakest alignment"
     if lines is not None:
         title = "Points: measured. " + ("Curves: theory. " if all(has_theory) else "") + title
-    style.add_legend(figure, handles, title)
+    style.add_legend(figure, [handles], title)
     return figure
 
 
@@ -74,21 +75,23 @@ def _draw_path(
     names = ("test_error", metric, "test_error_stderr", f"{metric}_stderr")
     error, value, dx, dy = (style.select(summary[name], at).values for name in names)
     noise = noise_dimension(summary)
-    look = {"color": color, "marker": "o", "markersize": 4, "capsize": 2}
+    look: dict[str, Any] = {"color": color, "marker": "o", "markersize": 4, "capsize": 2}
     look |= {"label": f"{style.NOISE_LABELS[noise]} {at[noise]:g}", "linestyle": "-" if lines is None else "none"}
     points = axes.errorbar(error, value, np.nan_to_num(dy), np.nan_to_num(dx), **look)
-    path = (error, value, summary["n_train"].values)
+    sizes = summary["n_train"].values
     if lines is not None:
-        drawn = [curve_of(lines, name, at) for name in ("test_error", metric)]
         sizes = lines["n_train"].values
-        path = (*(np.full(sizes.size, np.nan) if line is None else line.values for line in drawn), sizes)
-        axes.plot(path[0], path[1], color=color)
-    _mark_ends(axes, path, color, METRICS[metric].larger_is_more_similar is True)
+        curves = [curve_of(lines, name, at) for name in ("test_error", metric)]
+        error, value = (np.full(sizes.size, np.nan) if curve is None else curve.values for curve in curves)
+        axes.plot(error, value, color=color)
+    _mark_ends(axes, (error, value, sizes), color, METRICS[metric].larger_is_more_similar is True)
     return points
 
 
 def _mark_ends(axes: "Axes", path: tuple[Any, Any, Any], color: Any, larger_is_more_similar: bool) -> None:
     """Names the first and last sample size of a path and puts a star at its weakest alignment."""
+    from matplotlib.patheffects import withStroke
+
     error, value, sizes = (np.asarray(part, float) for part in path)
     drawn = np.flatnonzero(np.isfinite(error) & np.isfinite(value))
     if not drawn.size:
@@ -97,4 +100,6 @@ def _mark_ends(axes: "Axes", path: tuple[Any, Any, Any], color: Any, larger_is_m
     axes.plot(error[weakest], value[weakest], marker="*", markersize=13, color=color, markeredgecolor="white")
     for i in (drawn[0], drawn[-1]):
         text = f"n = {sizes[i]:g}"
-        axes.annotate(text, (error[i], value[i]), (6, -9), textcoords="offset points", fontsize=7, color=color)
+        place: dict[str, Any] = {"xytext": (6, -10), "textcoords": "offset points"}
+        named = axes.annotate(text, (error[i], value[i]), fontsize="small", color=color, **place)
+        named.set_path_effects([withStroke(linewidth=2, foreground="white")])

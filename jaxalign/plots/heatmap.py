@@ -80,7 +80,7 @@ def plot_heatmap(
         # Neighbouring cells of a vector drawing would show seams between them.
         rasterized=True,
     )
-    axes.get_figure().colorbar(mesh, ax=axes).set_label(label)
+    axes.figure.colorbar(mesh, ax=axes).set_label(label)
     _mark(axes, summary["interpolation_threshold"].values[number] / unit, rows, "interpolation threshold", "o-")
     if metric in METRICS and METRICS[metric].larger_is_more_similar is not None:
         weakest = weakest_alignment(summary, metric).values[number] / unit

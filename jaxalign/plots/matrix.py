@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _MOST_TICKS = 24
 _LONGEST_TICK = 28
+_MOST_CHARACTERS = 36
 
 
 class _Pairs(NamedTuple):
@@ -77,7 +78,7 @@ def plot_matrix(
     axes = style.axes_of(ax, (5.8, 4.8))
     colors = style.color_map()
     image = axes.imshow(shown[np.ix_(order, order)], cmap=colors, interpolation="nearest")
-    bar = axes.get_figure().colorbar(image, ax=axes)
+    bar = axes.figure.colorbar(image, ax=axes)
     bar.set_label(style.metric_label(metric))
     axes.set_ylabel("A")
     axes.set_xlabel("B" if METRICS[metric].symmetric else "B  (colour: from A to B)")
@@ -162,7 +163,7 @@ def _label_ticks(axes: "Axes", pairs: _Pairs, order: np.ndarray, in_blocks: bool
         if several:
             _mark_networks(axes, pairs, order)
     labels = [label if len(label) <= _LONGEST_TICK else f"{label[: _LONGEST_TICK - 1]}…" for label in labels]
-    upright = max(map(len, labels), default=0) > 2
+    upright = sum(map(len, labels)) > _MOST_CHARACTERS
     axes.set_xticks(positions, labels, rotation=90 if upright else 0, fontsize="small")
     axes.set_yticks(positions, labels, fontsize="small")
 
@@ -171,7 +172,7 @@ def _mark_networks(axes: "Axes", pairs: _Pairs, order: np.ndarray) -> None:
     """A strip along the rows in the colour of each network."""
     from matplotlib.patches import Patch, Rectangle
 
-    place = {"transform": axes.get_yaxis_transform(), "clip_on": False, "linewidth": 0}
+    place: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "clip_on": False, "linewidth": 0}
     for row, owner in enumerate(pairs.owner[order]):
         axes.add_patch(Rectangle((-0.03, row - 0.5), 0.025, 1, facecolor=style.category_color(owner), **place))
     axes.yaxis.labelpad = 14

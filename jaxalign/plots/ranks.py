@@ -71,15 +71,15 @@ def plot_ranks(
         low, high = densities.min(0), densities.max(0)
         mean = np.mean([found[1] for found in shuffled])
         label = f"shuffled rows: CCE {_number(mean)} nats (95% band of density)"
-        band = {"baseline": np.maximum(low, bottom), "fill": True, "linewidth": 0}
+        band: dict[str, Any] = {"baseline": np.maximum(low, bottom), "fill": True, "linewidth": 0}
         axes.stairs(np.maximum(high, bottom), drawn, color="0.8", label=label, **band)
     axes.axhline(1.0, color="0.3", linestyle="--", linewidth=1, label="independent: density 1, CCE 0")
     label = f"A→B: CCE {_number(entropy)} nats, information imbalance {float(imbalance):.3f}"
     axes.stairs(density, drawn, color=style.category_color(0), linewidth=1.8, label=label)
-    axes.set_yscale("log")
-    axes.set_xscale("log")
-    axes.set_xlim(drawn[0], 1.0)
     axes.set_ylim(bottom)
+    axes.set_xlim(drawn[0], 1.0)
+    style.use_log_y(axes)
+    style.use_log_x(axes)
     of = "nearest neighbour in A" if neighbors == 1 else f"{neighbors} nearest neighbours in A"
     style.set_up_axes(axes, f"c = rank in B of the {of} / (N - 1)", "density p(c)")
     style.add_legend_above(axes)

@@ -1,5 +1,6 @@
 """The eigenvalues of representations."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -53,7 +54,7 @@ def plot_spectrum(representations: Any, *, names: Sequence[str] | None = None, a
         look: dict[str, Any] = {"color": style.category_color(i), "linestyle": style.LINES[i % len(style.LINES)]}
         several = len(group.spectra) > 1
         look |= {"linewidth": 0.8, "alpha": 0.6} if several else {"linewidth": 1.5}
-        marker = {"marker": style.MARKERS[i % len(style.MARKERS)], "markersize": 4}
+        marker: dict[str, Any] = {"marker": style.MARKERS[i % len(style.MARKERS)], "markersize": 4}
         for k, spectrum in enumerate(group.spectra):
             kept = spectrum[spectrum > _SMALLEST * spectrum[0]]
             if not several:
@@ -62,7 +63,10 @@ def plot_spectrum(representations: Any, *, names: Sequence[str] | None = None, a
     axes.set_yscale("log")
     style.set_up_axes(axes, "index of the eigenvalue", "eigenvalue of the covariance / sum")
     style.use_log_x(axes)
-    style.add_legend_above(axes, columns=1 if len(groups) < 5 else 2)
+    handles = [copy.copy(line) for line in axes.get_legend_handles_labels()[0]]
+    for handle in handles:
+        handle.set(linewidth=1.5, alpha=1.0)
+    style.add_legend_above(axes, columns=1 if len(groups) < 5 else 2, handles=handles)
     return axes
 
 

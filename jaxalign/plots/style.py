@@ -2,6 +2,8 @@
 
 import ast
 import io
+import itertools
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,10 @@ CATEGORIES = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", 
 # Where a heat map has no value, and the diagonal of a matrix.
 BLANK = "0.85"
 
+# Of an axis that has room for labels at 1, 2 and 5.
+_FEW_DECADES = 500.0
+_MOST_COLUMNS = 4
+_CHARACTERS_PER_INCH = 12.5
 _ACTIVATIONS = {"relu": "ReLU", "gelu": "GELU"}
 
 
@@ -160,7 +166,7 @@ def identical_levels(values: np.ndarray, metric: str, probes: int | None) -> np.
     if probes is None:
         return np.zeros(len(values), bool)
     constant = np.isclose(values, METRICS[metric].identical(probes), atol=1e-3).all(1)
-    return constant & ~constant.all()
+    return np.zeros(len(values), bool) if constant.all() else constant
 
 
 def check_metric(dataset: xr.Dataset, metric: Any, *others: str) -> str:
@@ -201,23 +207,47 @@ def set_up_axes(ax: "Axes", x_label: str, y_label: str) -> None:
 
 
 def use_log_x(ax: "Axes") -> None:
-    """A logarithmic axis with round values in plain digits."""
+    """A logarithmic axis with round values in plain digits, as many as its present limits have room for."""
+    ax.set_xscale("log")
+    _label_plainly(ax.xaxis, ax.get_xlim())
+
+
+def use_log_y(ax: "Axes") -> None:
+    """As `use_log_x`, for the other axis."""
+    ax.set_yscale("log")
+    _label_plainly(ax.yaxis, ax.get_ylim())
+
+
+def _label_plainly(axis: Any, limits: tuple[float, float]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    ax.set_xscale("log")
-    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    subs = (1.0, 2.0, 5.0) if max(limits) < _FEW_DECADES * min(limits) else (1.0,)
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
-def add_legend(figure: "Figure", handles: Sequence[Any], title: str) -> None:
-    """Below the axes, with as many columns as the figure is wide for, and room of its own for more than one row."""
-    labels = [str(handle.get_label()) for handle in handles]
-    characters = 13.5 * figure.get_figwidth()
-    columns = int(np.clip(characters // (max(len(label) for label in labels) + 8), 1, min(len(labels), 4)))
-    figure.set_figheight(figure.get_figheight() + 0.19 * ((len(labels) - 1) // columns + title.count("\n")))
-    placed: dict[str, Any] = {"loc": "outside lower center", "ncols": columns, "frameon": False}
-    figure.legend(handles, labels, title=title, fontsize="small", title_fontsize="small", **placed)
+def add_legend(figure: "Figure", groups: Sequence[Sequence[Any]], title: str) -> None:
+    """Below all axes, in a figure that grows by what is more than one row.
+
+    Args:
+      figure: the figure.
+      groups: handles with labels; each group begins a column.
+      title: what the figure shows, above the handles.
+    """
+    from matplotlib.lines import Line2D
+
+    groups = [group for group in groups if group]
+    characters = _CHARACTERS_PER_INCH * figure.get_figwidth()
+    longest = max(len(str(handle.get_label())) for group in groups for handle in group)
+    room = int(np.clip(characters // (longest + 8), len(groups), max(_MOST_COLUMNS, len(groups))))
+    rows = next(r for r in itertools.count(1) if sum(-(-len(group) // r) for group in groups) <= room)
+    blank = Line2D([], [], linestyle="none", label=" ")
+    handles = [handle for group in groups for handle in (*group, *[blank] * (-len(group) % rows))]
+    lines = textwrap.wrap(title, int(characters))
+    figure.set_figheight(figure.get_figheight() + 0.19 * (rows + len(lines) - 2))
+    placed: dict[str, Any] = {"loc": "outside lower center", "ncols": len(handles) // rows, "frameon": False}
+    figure.legend(handles=handles, title="\n".join(lines), fontsize="small", title_fontsize="small", **placed)
 
 
 def add_legend_above(

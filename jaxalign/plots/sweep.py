@@ -167,7 +167,7 @@ class _Curves(NamedTuple):
         values = style.select(self.summary[metric], series.at).transpose(..., "n_train").values
         return style.identical_levels(values, metric, self.summary.attrs.get("probes"))
 
-    def theory(self, series: _Series, name: str) -> list[xr.DataArray | None]:
+    def theory(self, series: _Series, name: str | None) -> list[xr.DataArray | None]:
         """The curve of each noise level, None throughout for a network without a theory."""
         return [curve_of(self.lines, name, {**series.at, **at}) for at, _, _ in self.levels]
 
@@ -275,27 +275,20 @@ def _mark_threshold(axes: "Axes", cells: xr.Dataset, unit: float, color: Any, li
 def _add_legend(figure: Any, curves: _Curves, metric: str | None) -> None:
     """Below all axes: an entry for each noise level, and for each network or pair where there are several."""
     series = [*curves.networks, *curves.pairs]
-    handles = _level_handles(curves, metric)
     title = "" if curves.lines is None else "Points: measured. "
     notes = [""] * len(series)
     if curves.lines is not None:
-        names = [name for name in ("test_error", metric) if name is not None and name in curves.lines]
         has_theory = [
-            any(
-                line is not None
-                for name in names
-                if not (name == "test_error" and s in curves.pairs)
-                for line in curves.theory(s, name)
-            )
-            for s in series
+            any(line is not None for name in names for line in curves.theory(s, name))
+            for group, names in ((curves.networks, ("test_error", metric)), (curves.pairs, (metric,)))
+            for s in group
         ]
         if all(has_theory):
             title += "Curves: theory. "
         else:
             notes = [" (curves: theory)" if known else " (points joined)" for known in has_theory]
-    if len(series) > 1:
-        handles += _series_handles(series, notes)
-    style.add_legend(figure, handles, title + _THRESHOLD)
+    groups = [_level_handles(curves, metric), _series_handles(series, notes) if len(series) > 1 else []]
+    style.add_legend(figure, groups, title + _THRESHOLD)
 
 
 def _level_handles(curves: _Curves, metric: str | None) -> list[Any]:
@@ -304,7 +297,7 @@ def _level_handles(curves: _Curves, metric: str | None) -> list[Any]:
 
     series = [*curves.networks, *curves.pairs]
     masks = [np.zeros(len(curves.levels), bool) if metric is None else curves.identical(s, metric) for s in series]
-    look = {**series[0].look, "markersize": 4} if len(series) == 1 else {"linewidth": 4}
+    look: dict[str, Any] = {**series[0].look, "markersize": 4} if len(series) == 1 else {"linewidth": 4}
     handles = []
     for i, (_, label, color) in enumerate(curves.levels):
         which = [s.label for s, mask in zip(series, masks, strict=True) if mask[i]]
@@ -318,5 +311,5 @@ def _level_handles(curves: _Curves, metric: str | None) -> list[Any]:
 def _series_handles(series: Sequence[_Series], notes: Sequence[str]) -> list[Any]:
     from matplotlib.lines import Line2D
 
-    look = {"color": "0.2", "markersize": 5}
+    look: dict[str, Any] = {"color": "0.2", "markersize": 5}
     return [Line2D([], [], label=s.label + note, **look, **s.look) for s, note in zip(series, notes, strict=True)]

@@ -37,9 +37,9 @@ def theory_lines(dataset: xr.Dataset, theory: Any, name: str) -> xr.Dataset | No
     return theory.sortby("n_train")
 
 
-def curve_of(lines: xr.Dataset | None, name: str, at: dict[str, Any]) -> xr.DataArray | None:
+def curve_of(lines: xr.Dataset | None, name: str | None, at: dict[str, Any]) -> xr.DataArray | None:
     """One variable along n_train, NaN where it is not finite; None where there is no theory of it."""
-    if lines is None or name not in lines:
+    if lines is None or name is None or name not in lines:
         return None
     curve = select(lines[name], at)
     finite = np.isfinite(curve)
