@@ -120,8 +120,10 @@ def _parse(arguments: list[str]) -> Sweep | Plot | Report | Align | Selfcheck:
 
 def _one_line(message: str) -> str:
     """The message of the parser without its box, the title of the box, and the help of the option."""
-    lines = [line for line in re.sub(r"\x1b\[[0-9;]*m", "", message).splitlines() if not line.startswith("╭")]
-    plain = " ".join(re.sub("[─-╿]", " ", " ".join(lines)).split())
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in message.splitlines()]
+    # A box is drawn by dashes below its title where the encoding has no other lines.
+    body = lines[1:] if lines[:1] and (lines[0].startswith("╭") or not lines[1].strip(" -")) else lines
+    plain = " ".join(word for word in re.sub("[─-╿]", " ", " ".join(body)).split() if word.strip("-"))
     plain = re.sub(r" Argument helptext: .*(?= For full helptext)", "", plain)
     wrong = r"Error parsing (\S+): no type matching (.*) could be instantiated from \[(.*?)\]\..*(?= For full)"
     plain = re.sub(wrong, r"\1 must be \2, got \3", plain)

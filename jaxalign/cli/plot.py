@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import tyro
 
@@ -12,6 +12,7 @@ from jaxalign.cli.options import check_ending, given, save_figure, shown, write
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _CELL = ("noise", "n_train", "replicate")
@@ -44,14 +45,14 @@ class Plot:
     out: Annotated[Path | None, shown("FILE", "KIND.png beside STORE")] = None
     """The image: .png, .pdf or .svg."""
     metric: Annotated[str | None, shown("NAME", "the first in STORE")] = None
-    """Measure, but of ranks, spectrum."""
+    """Measure; or for heatmap test_error."""
     x: Annotated[str | None, shown("AXIS", "n_train")] = None
     """For sweep, heatmap: n_train, n_parameters or alpha."""
     theory: Annotated[bool | None, shown(default="no")] = None
     """For sweep, decoupling: draw linear theory."""
     between: Annotated[bool | None, shown(default="no")] = None
     """For sweep: alignment between networks too."""
-    network: Annotated[str | None, shown("NAME", "the first")] = None
+    network: Annotated[str | None, shown("NAME", "the first; all")] = None
     """For heatmap, ranks, spectrum: which one."""
     noise: Annotated[float | None, shown("LEVEL", "the middle one")] = None
     """Of the cell: SNR or label-noise fraction."""
@@ -76,7 +77,7 @@ class Plot:
 def _draw(kind: str, store: Path, dataset: "xr.Dataset", options: dict[str, Any]) -> "Figure":
     from jaxalign import plots
     from jaxalign.alignment.registry import METRICS
-    from jaxalign.cli.representations import stored_representations
+    from jaxalign.cli.representations import cell_of, stored_representations
 
     if "metric" in _TAKEN[kind]:
         options = {"metric": next((str(n) for n in dataset.data_vars if n in METRICS), "cce"), **options}
@@ -85,11 +86,19 @@ def _draw(kind: str, store: Path, dataset: "xr.Dataset", options: dict[str, Any]
     if kind == "decoupling":
         return plots.plot_decoupling(dataset, **{"theory": False, **options})
     if kind == "heatmap":
-        return plots.plot_heatmap(dataset, **options).figure
+        return _figure_of(plots.plot_heatmap(dataset, **options))
+    cell = cell_of(dataset, **{name: options[name] for name in _CELL if name in options})
     if kind == "matrix":
-        return plots.plot_matrix(dataset, **options).figure
-    representations = stored_representations(store, dataset, **options)
+        return _figure_of(plots.plot_matrix(dataset, metric=options["metric"], **cell._asdict()))
+    representations = stored_representations(store, dataset, cell)
+    if "network" in options:
+        network = checks.choice("network", options["network"], representations)
+        representations = {network: representations[network]}
     if kind == "ranks":
-        return plots.plot_ranks(representations[0], representations[1]).figure
-    names = [f"member {i}" for i in range(len(representations))]
-    return plots.plot_spectrum(representations, names=names).figure
+        members = next(iter(representations.values()))
+        return _figure_of(plots.plot_ranks(members[0], members[1]))
+    return _figure_of(plots.plot_spectrum(representations))
+
+
+def _figure_of(axes: "Axes") -> "Figure":
+    return cast("Figure", axes.figure)

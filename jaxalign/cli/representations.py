@@ -1,6 +1,7 @@
-"""The representations that the store of a sweep keeps, for the figures of a single cell."""
+"""One cell of a stored sweep, and the representations that its store keeps of it."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -14,61 +15,76 @@ from jaxalign.sweep.threshold import weakest_alignment
 from jaxalign.tables import directed_metrics
 
 
-def stored_representations(
-    path: Path,
-    dataset: xr.Dataset,
-    *,
-    network: str | None = None,
-    noise: float | None = None,
-    n_train: int | None = None,
-    replicate: int = 0,
-) -> np.ndarray:
-    """The representations of all members of a network in one cell, (member, probe, unit).
+class Cell(NamedTuple):
+    """A noise level, a number of training samples and the index of a replicate."""
+
+    noise: float
+    n_train: int
+    replicate: int
+
+
+def cell_of(
+    dataset: xr.Dataset, noise: float | None = None, n_train: int | None = None, replicate: int | None = None
+) -> Cell:
+    """The cell that was asked for.
+
+    Args:
+      dataset: the result of a sweep.
+      noise: the noise level; None for the middle one.
+      n_train: the number of training samples; None for that of weakest alignment of the first network at this noise
+        level, or the largest where alignment does not vary.
+      replicate: the index of the replicate; None for the first.
+
+    Raises:
+      ValueError: if there is no such cell.
+    """
+    name = noise_dimension(dataset)
+    levels = sorted(dataset[name].values.tolist())
+    noise = float(levels[len(levels) // 2]) if noise is None else noise
+    _check_is_in("noise", noise, levels)
+    n_train = _weakest(dataset, {name: noise}) if n_train is None else n_train
+    cell = Cell(noise, n_train, 0 if replicate is None else replicate)
+    for axis in ("n_train", "replicate"):
+        _check_is_in(axis, getattr(cell, axis), dataset[axis].values.tolist())
+    return cell
+
+
+def stored_representations(path: Path, dataset: xr.Dataset, cell: Cell) -> dict[str, np.ndarray]:
+    """The representations in one cell, for each network those of all its members, (member, probe, unit).
 
     Args:
       path: of the store.
       dataset: what it holds.
-      network: the name of the network; None for the first.
-      noise: the noise level; None for the middle one.
-      n_train: the number of training samples; None for that of weakest alignment at this noise level, or the largest
-        where alignment does not vary.
-      replicate: the index of the replicate.
+      cell: one of its cells.
 
     Raises:
-      ValueError: if the store keeps no representations, has no such network or cell, or if the cell holds fewer than
-        two members yet.
+      ValueError: if the store keeps no representations, or if the cell holds fewer than two members yet.
       OSError: if the store cannot be read.
     """
-    level_name = noise_dimension(dataset)
-    networks = [str(name) for name in dataset["network"].values]
-    network = checks.choice("network", networks[0] if network is None else network, networks)
-    levels = sorted(dataset[level_name].values.tolist())
-    level = levels[len(levels) // 2] if noise is None else noise
-    _among("noise", level, levels)
     with Store.open_to_read(path) as store:
         if store.representation is None:
             raise ValueError(f"the store {path} keeps no representations; sweep with --save-representations True")
-        if n_train is None:
-            n_train = _weakest(dataset, {"network": network, level_name: level})
-        _among("n_train", n_train, dataset["n_train"].values.tolist())
-        _among("replicate", replicate, dataset["replicate"].values.tolist())
-        found = store.read_cell(replicate, level, n_train, [REPRESENTATION])[REPRESENTATION][networks.index(network)]
-    if len(found) < 2:
-        raise ValueError(f"the cell ({level_name} {level:g}, n_train {n_train}) is not computed yet in {path}")
-    # Narrower representations were widened by zeros to be stored with wider ones.
-    used = np.flatnonzero(found.any((0, 1)))
-    return found[..., : used[-1] + 1 if used.size else 1]
+        found = store.read_cell(cell.replicate, cell.noise, cell.n_train, [REPRESENTATION])[REPRESENTATION]
+    if found.shape[1] < 2:
+        raise ValueError(f"{path} has not computed the cell of noise {cell.noise:g} and n_train {cell.n_train} yet")
+    return {str(name): _narrowed(x) for name, x in zip(dataset["network"].values, found, strict=True)}
+
+
+def _narrowed(representations: np.ndarray) -> np.ndarray:
+    """Without the units of zeros by which narrower representations are widened to be stored with wider ones."""
+    used = np.flatnonzero(representations.any((0, 1)))
+    return representations[..., : used[-1] + 1 if used.size else 1]
 
 
 def _weakest(dataset: xr.Dataset, at: dict) -> int:
     summary = summarize(dataset)
     for metric in directed_metrics(summary):
-        n_train = float(weakest_alignment(summary, metric).sel(at))
+        n_train = float(weakest_alignment(summary, metric).isel(network=0).sel(at))
         if np.isfinite(n_train):
             return int(n_train)
     return int(dataset["n_train"].max())
 
 
-def _among(name: str, value: float, stored: list) -> None:
+def _check_is_in(name: str, value: float, stored: list) -> None:
     if value not in stored:
         checks.reject(name, f"one of {', '.join(f'{item:g}' for item in stored)}", value)

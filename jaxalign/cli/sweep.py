@@ -2,16 +2,13 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import tyro
 
 import jaxalign
 from jaxalign import checks
 from jaxalign.cli.options import Flag, given, save_figure, shown, write
-
-if TYPE_CHECKING:
-    from jaxalign.sweep.presets import Preset
 
 _LAPTOP = "laptop"
 _PRESET = "the preset's"
@@ -126,9 +123,6 @@ class Sweep:
         except ValueError as error:
             raise ValueError(f"{self.config}: {error}") from None
 
-    def _entry(self) -> "Preset | None":
-        return None if self.preset is None else jaxalign.presets.entries[self.preset]
-
     def _folder(self) -> Path:
         if self.out is not None:
             return self.out
@@ -137,7 +131,6 @@ class Sweep:
 
     def run(self) -> None:
         """Runs the sweep; the table goes to the standard output."""
-        from jaxalign.plots import X_AXES
         from jaxalign.sweep.config import to_json
         from jaxalign.tables import table
 
@@ -147,11 +140,7 @@ class Sweep:
             return
         # What cannot be drawn is refused before anything is trained.
         view = self._view()
-        checks.choice("x", view["x"], [name for name in X_AXES if name != "alpha" or config.task.alpha(1) is not None])
-        if view.get("theory"):
-            jaxalign.predict(config)
-        if view.get("between") and len(config.networks) < 2:
-            checks.reject("between", "False for a single network", view.get("between"))
+        _check_view(config, **view)
         out = self._folder()
         storing = {"memory_budget": self.memory_budget, "save_representations": self.save_representations}
         if self.dry_run:
@@ -172,11 +161,25 @@ class Sweep:
             save_figure(jaxalign.plot_sweep(dataset, metric=config.metrics[0], **view), out / "sweep.png")
         write(f"\nwrote {out / 'sweep.zarr'}" + (f" and {out / 'sweep.png'}" if config.metrics else ""))
 
-    def _view(self) -> dict:
+    def _view(self) -> dict[str, Any]:
         """How the figure is drawn: as was asked for, or else as the preset says."""
-        entry = self._entry()
-        defaults = {"x": "n_train", "theory": False, "between": False}
-        if entry is not None:
-            defaults |= {name: getattr(entry, name) for name in defaults if hasattr(entry, name)}
-        view = defaults | given({name: getattr(self, name) for name in defaults})
-        return {name: value for name, value in view.items() if value}
+        if self.preset is None:
+            view = {"x": "n_train", "theory": False, "between": False}
+        else:
+            entry = jaxalign.presets.entries[self.preset]
+            view = {"x": entry.x, "theory": entry.theory, "between": entry.between}
+        return view | given({name: getattr(self, name) for name in view})
+
+
+def _check_view(config: "jaxalign.SweepConfig", x: str, theory: bool, between: bool) -> None:
+    from jaxalign.networks import n_parameters
+    from jaxalign.plots import X_AXES
+
+    checks.choice("x", x, [name for name in X_AXES if name != "alpha" or config.task.alpha(1) is not None])
+    if theory:
+        jaxalign.predict(config)
+    if between and len(config.networks) < 2:
+        checks.reject("between", "False for a single network", between)
+    sizes = {n_parameters(network, config.task.input_shape, config.task.n_outputs) for network in config.networks}
+    if between and x == "n_parameters" and len(sizes) > 1:
+        checks.reject("x", "n_train or alpha for alignment between networks of other numbers of parameters", x)

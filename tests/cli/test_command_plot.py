@@ -8,7 +8,7 @@ from tiny_sweep import TINY
 import jaxalign
 from jaxalign import cli
 from jaxalign.cli.plot import KINDS
-from jaxalign.cli.representations import stored_representations
+from jaxalign.cli.representations import cell_of, stored_representations
 
 SIGNATURES = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
 
@@ -44,13 +44,13 @@ def test_the_ending_says_what_is_written(swept, folder, ending):
                 "MLP(hidden=4, activation='relu')",
             ],
         ),
-        ("matrix", ["--noise", "0.4", "--n-train", "20", "--replicate", "0"]),
+        ("matrix", ["--noise", "0.2", "--n-train", "20", "--replicate", "0"]),
         ("decoupling", ["--metric", "information_imbalance"]),
         (
             "ranks",
-            ["--noise", "0.4", "--n-train", "20", "--replicate", "0", "--network", "MLP(hidden=3, activation='relu')"],
+            ["--noise", "0.2", "--n-train", "20", "--replicate", "0", "--network", "MLP(hidden=3, activation='relu')"],
         ),
-        ("spectrum", ["--noise", "0.4", "--n-train", "20"]),
+        ("spectrum", ["--noise", "0.2", "--n-train", "20"]),
     ],
 )
 def test_options_change_what_is_drawn(swept, folder, capsys, kind, options):
@@ -70,7 +70,7 @@ def test_options_change_what_is_drawn(swept, folder, capsys, kind, options):
         (["--metric", "ccce"], "metric must be one of cce, information_imbalance; got 'ccce' (did you mean 'cce'"),
         (["--x", "alpha"], "x must be one of n_parameters, n_train"),
         (["--theory"], "task must be a LinearTeacher"),
-        (["--kind", "matrix", "--noise", "0.3"], "noise must be one of 0.2, 0.4"),
+        (["--kind", "matrix", "--noise", "0.3"], "noise must be one of 0.2, 0.4, got 0.3"),
         (["--kind", "ranks", "--noise", "0.3"], "noise must be one of 0.2, 0.4, got 0.3"),
         (["--kind", "ranks", "--n-train", "30"], "n_train must be one of 20, 60, got 30"),
         (["--kind", "ranks", "--replicate", "1"], "replicate must be one of 0, got 1"),
@@ -96,9 +96,17 @@ def test_a_store_without_representations_says_how_to_keep_them(folder, capsys):
 def test_representations_are_those_whose_measures_are_stored(swept):
     path = swept / "sweep.zarr"
     dataset = jaxalign.load_sweep(path)
-    for network, units in zip(dataset["network"].values, (3, 4), strict=True):
+    found = stored_representations(path, dataset, cell_of(dataset, noise=0.4, n_train=20))
+    assert [*found] == [*dataset["network"].values]
+    for (network, members), units in zip(found.items(), (3, 4), strict=True):
         cell = {"network_a": network, "network_b": network, "replicate": 0, "label_noise": 0.4, "n_train": 20}
-        found = stored_representations(path, dataset, network=str(network), noise=0.4, n_train=20)
-        assert found.shape == (2, 50, units)
-        measured = jaxalign.align(found, ("cce",), progress=False)["cce"]
+        assert members.shape == (2, 50, units)
+        measured = jaxalign.align(members, ("cce",), progress=False)["cce"]
         np.testing.assert_allclose(measured[0, 1], dataset["cce"].sel(cell)[0, 1], rtol=1e-5)
+
+
+def test_the_cell_is_the_middle_noise_level_where_alignment_is_weakest(swept):
+    dataset = jaxalign.load_sweep(swept / "sweep.zarr")
+    means = dataset["cce"].sel(replicate=0, label_noise=0.4)[:, 0, :, 0, :].mean(("member_a", "member_b"))
+    assert cell_of(dataset) == (0.4, [20, 60][int(means.values.argmax())], 0)
+    assert cell_of(dataset.assign(cce=0 * dataset["cce"]).drop_vars("information_imbalance")).n_train == 60

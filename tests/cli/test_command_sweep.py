@@ -34,16 +34,22 @@ def test_sweep_writes_table_figure_and_store(folder, capsys):
     assert np.isfinite(dataset["cce"]).any()
 
 
+PLAIN = {"metric": "cce", "x": "n_train", "theory": False, "between": False}
+
+
 @pytest.mark.parametrize(
-    ("arguments", "scale", "x", "out"),
+    ("arguments", "scale", "view", "out"),
     [
-        (["figure4"], "laptop", "n_parameters", "jaxalign-figure4"),
-        (["figure4", "--scale", "paper"], "paper", "n_parameters", "jaxalign-figure4-paper"),
-        (["figure4", "--x", "n_train", "--out", "there"], "laptop", "n_train", "there"),
-        (["quickstart"], "laptop", "n_train", "jaxalign-quickstart"),
+        (["quickstart"], "laptop", PLAIN, "jaxalign-quickstart"),
+        (["figure1"], "laptop", PLAIN | {"x": "alpha", "theory": True}, "jaxalign-figure1"),
+        (["figure3"], "laptop", PLAIN | {"theory": True, "between": True}, "jaxalign-figure3"),
+        (["figure3", "--no-theory", "--no-between"], "laptop", PLAIN, "jaxalign-figure3"),
+        (["figure4"], "laptop", PLAIN | {"x": "n_parameters"}, "jaxalign-figure4"),
+        (["figure4", "--scale", "paper"], "paper", PLAIN | {"x": "n_parameters"}, "jaxalign-figure4-paper"),
+        (["figure4", "--x", "n_train", "--out", "there"], "laptop", PLAIN, "there"),
     ],
 )
-def test_a_preset_chooses_its_scale_and_its_axis(folder, swept, monkeypatch, capsys, arguments, scale, x, out):
+def test_a_preset_chooses_its_scale_and_its_view(folder, swept, monkeypatch, capsys, arguments, scale, view, out):
     ran, drawn = [], []
     dataset = jaxalign.load_sweep(swept / "sweep.zarr")
     draw = jaxalign.plot_sweep
@@ -51,10 +57,10 @@ def test_a_preset_chooses_its_scale_and_its_axis(folder, swept, monkeypatch, cap
         jaxalign, "run_sweep", lambda config, store, **_: ran.append((config, str(store))) or dataset.copy()
     )
     monkeypatch.setattr(
-        jaxalign, "plot_sweep", lambda dataset, **options: drawn.append(options["x"]) or draw(dataset, **options)
+        jaxalign, "plot_sweep", lambda dataset, **options: drawn.append(options) or draw(dataset, metric="cce")
     )
     assert cli.main(["sweep", *arguments]) == 0, capsys.readouterr().err
-    assert ran == [(presets(arguments[0], scale), f"{out}/sweep.zarr")] and drawn == [x]
+    assert ran == [(presets(arguments[0], scale), f"{out}/sweep.zarr")] and drawn == [view]
     assert (folder / out / "sweep.png").read_bytes()[:4] == b"\x89PNG"
 
 
