@@ -97,7 +97,8 @@ def _mark_ends(axes: "Axes", path: tuple[Any, Any, Any], color: Any, larger_is_m
     if not drawn.size:
         return
     weakest = drawn[np.argmax(value[drawn] * (-1.0 if larger_is_more_similar else 1.0))]
-    axes.plot(error[weakest], value[weakest], marker="*", markersize=13, color=color, markeredgecolor="white")
+    look: dict[str, Any] = {"marker": "*", "markersize": 13, "color": color, "markeredgecolor": "white", "zorder": 5}
+    axes.plot(error[weakest], value[weakest], **look)
     for i in (drawn[0], drawn[-1]):
         text = f"n = {sizes[i]:g}"
         place: dict[str, Any] = {"xytext": (6, -10), "textcoords": "offset points"}

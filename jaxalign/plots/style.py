@@ -165,7 +165,7 @@ def identical_levels(values: np.ndarray, metric: str, probes: int | None) -> np.
     """
     if probes is None:
         return np.zeros(len(values), bool)
-    constant = np.isclose(values, METRICS[metric].identical(probes), atol=1e-3).all(1)
+    constant = np.asarray(np.isclose(values, METRICS[metric].identical(probes), atol=1e-3).all(1))
     return np.zeros(len(values), bool) if constant.all() else constant
 
 
@@ -257,6 +257,7 @@ def add_legend_above(
     if handles is None:
         handles = ax.get_legend_handles_labels()[0]
     if not handles:
+        ax.set_title(title or "", fontsize="small", loc="left")
         return
     placed: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.01), "borderaxespad": 0.0}
     text: dict[str, Any] = {"title": title, "fontsize": "small", "title_fontsize": "small", "alignment": "left"}

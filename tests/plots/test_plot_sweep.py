@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 import jaxalign
-from jaxalign import LinearNetwork, LinearTeacher, SweepConfig, plot_sweep, predict, summarize
+from jaxalign import MLP, LinearNetwork, LinearTeacher, SweepConfig, plot_sweep, plots, predict, summarize
 from jaxalign.plots import plot_decoupling
 
 CONFIG = SweepConfig(
@@ -16,6 +16,7 @@ CONFIG = SweepConfig(
     members=3,
     probes=40,
 )
+CONFIG_OF_TWO = dataclasses.replace(CONFIG, networks=(LinearNetwork(3), MLP(3)))
 
 
 @pytest.fixture(scope="module")
@@ -235,3 +236,76 @@ def test_a_notebook_shows_the_figure_and_no_window_is_opened(dataset):
 
     assert plot_sweep(dataset)._repr_png_()[:4] == b"\x89PNG"
     assert plt.get_fignums() == []
+
+
+def test_panels_alone_are_those_of_the_sweep(two):
+    pair = plot_sweep(two, True, between=True).axes
+    alone = [plots.plot_error(two, True), plots.plot_alignment(two, True, between=True)]
+    for ours, theirs in zip(alone, pair, strict=True):
+        assert len(ours.lines) == len(theirs.lines) and len(ours.containers) == len(theirs.containers)
+        for a, b in zip(ours.lines, theirs.lines, strict=True):
+            np.testing.assert_array_equal(a.get_xydata(), b.get_xydata())
+        assert ours.get_ylabel() == theirs.get_ylabel() and ours.figure.legends
+
+
+def test_between_is_the_mean_over_both_directions(two):
+    figure = plot_sweep(two, between=True)
+    assert len(figure.axes[0].containers) == 4 and len(figure.axes[1].containers) == 6
+    values = two["cce"].isel(replicate=0).sortby("n_train").transpose("snr", "n_train", ...).values.astype(float)
+    different = ~np.eye(4, dtype=bool)
+    for level in range(2):
+        there, back = (values[level][:, i, :, 1 - i][:, different].mean(1) for i in (0, 1))
+        container = figure.axes[1].containers[4 + level]
+        np.testing.assert_allclose(container.lines[0].get_ydata(), (there + back) / 2, rtol=1e-5)
+        assert container.get_label() == f"linear – ReLU MLP, SNR {(1, 5)[level]}"
+        assert container.lines[0].get_markerfacecolor() == "white"
+    markers = {container.lines[0].get_marker() for container in figure.axes[1].containers}
+    lines = {container.lines[0].get_linestyle() for container in figure.axes[1].containers}
+    assert len(markers) == len(lines) == 3
+
+
+def test_within_networks_is_the_same_with_and_without_between(two):
+    plain, between = (plot_sweep(two, between=flag).axes[1].containers for flag in (False, True))
+    for a, b in zip(plain, between[:4], strict=True):
+        np.testing.assert_allclose(a.lines[0].get_ydata(), b.lines[0].get_ydata(), rtol=1e-5, atol=1e-6)
+
+
+def test_points_of_networks_without_a_theory_are_joined(two):
+    figure = plot_sweep(two, True, between=True)
+    for axes, expected in zip(
+        figure.axes, (["None"] * 2 + ["--"] * 2, ["None"] * 2 + ["--"] * 2 + [":"] * 2), strict=True
+    ):
+        assert [container.lines[0].get_linestyle() for container in axes.containers] == expected
+    entries = [text.get_text() for text in figure.legends[0].get_texts() if text.get_text().strip()]
+    names = ["linear (curves: theory)", "ReLU MLP (points joined)", "linear – ReLU MLP (points joined)"]
+    assert entries == ["SNR 1", "SNR 5", *names]
+    titles = [axes.get_title() for axes in plot_decoupling(two).axes]
+    assert titles == ["linear (curves: theory)", "ReLU MLP (points joined)"]
+    theory = predict(CONFIG_OF_TWO)
+    curve = next(line for line in curves_of(plot_sweep(two, theory).axes[1]) if not line.get_marker().strip("None"))
+    np.testing.assert_allclose(curve.get_ydata(), theory["cce"].sortby("n_train")[0, 0, 0])
+
+
+def test_two_solved_networks_have_a_theory_between_them(dataset):
+    figure = plot_sweep(dataset, True, between=True)
+    assert {container.lines[0].get_linestyle() for container in figure.axes[1].containers} == {"None"}
+    assert "Curves: theory" in figure.legends[0].get_title().get_text().replace("\n", " ")
+
+
+def test_identical_members_are_named_and_not_drawn(two):
+    clean = two.assign_coords(snr=[1.0, np.inf]).copy(deep=True)
+    same = {"network_a": clean["network_a"][0], "network_b": clean["network_b"][0], "snr": np.inf}
+    clean["cce"].loc[same] = -np.log(two.attrs["probes"] - 1)
+    figure = plot_sweep(clean)
+    assert [len(axes.containers) for axes in figure.axes] == [4, 3]
+    entries = [text.get_text() for text in figure.legends[0].get_texts() if text.get_text().strip()]
+    assert entries == ["SNR 1", "SNR inf: identical members of linear", "linear", "ReLU MLP"]
+
+
+def test_between_needs_networks_to_compare(two):
+    with pytest.raises(ValueError, match="between must be False for a sweep of one network, got True"):
+        plot_sweep(classification(), between=True)
+    with pytest.raises(ValueError, match="x must be n_train or alpha between networks of different numbers"):
+        plots.plot_alignment(two, x="n_parameters", between=True)
+    with pytest.raises(ValueError, match="between must be True or False, got 'yes'"):
+        plot_sweep(two, between="yes")
