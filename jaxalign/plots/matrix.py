@@ -162,7 +162,7 @@ def _label_ticks(axes: "Axes", pairs: _Pairs, order: np.ndarray, in_blocks: bool
         positions, labels = np.array([]), []
         if several:
             _mark_networks(axes, pairs, order)
-    labels = [label if len(label) <= _LONGEST_TICK else f"{label[: _LONGEST_TICK - 1]}…" for label in labels]
+    labels = style.shorten(labels, _LONGEST_TICK)
     upright = sum(map(len, labels)) > _MOST_CHARACTERS
     axes.set_xticks(positions, labels, rotation=90 if upright else 0, fontsize="small")
     axes.set_yticks(positions, labels, fontsize="small")

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 # Relative to the largest eigenvalue; what is smaller in float32 is rounding.
 _SMALLEST = 1e-12
 _MARKED_EIGENVALUES = 12
+# In characters of a legend.
+_LONGEST_NAME = 36
+_HALF_OF_THE_WIDTH = 34
 
 
 class _Group(NamedTuple):
@@ -66,7 +69,13 @@ def plot_spectrum(representations: Any, *, names: Sequence[str] | None = None, a
     handles = [copy.copy(line) for line in axes.get_legend_handles_labels()[0]]
     for handle in handles:
         handle.set(linewidth=1.5, alpha=1.0)
-    style.add_legend_above(axes, columns=1 if len(groups) < 5 else 2, handles=handles)
+    columns = (
+        2 if len(groups) > 4 and max(len(str(handle.get_label())) for handle in handles) < _HALF_OF_THE_WIDTH else 1
+    )
+    if ax is None:
+        figure: Any = axes.figure
+        figure.set_figheight(figure.get_figheight() + 0.19 * max(-(-len(groups) // columns) - 3, 0))
+    style.add_legend_above(axes, columns=columns, handles=handles)
     return axes
 
 
@@ -103,7 +112,7 @@ def _groups(representations: Any, names: Any) -> list[_Group]:
         checks.reject("names", f"{len(items)} strings, one for each representation", names)
     single = len(items) == 1
     groups = []
-    for i, (name, values) in enumerate(zip(names, items, strict=True)):
+    for i, (name, values) in enumerate(zip(style.shorten(names, _LONGEST_NAME), items, strict=True)):
         argument = "representations" if single else f"representations[{i}]"
         groups.append(_Group(name, _spectra(argument, values)))
     return groups

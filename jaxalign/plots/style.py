@@ -134,6 +134,21 @@ def _argument(key: str, value: str) -> str:
     return f"{key}={value}"
 
 
+def shorten(labels: Sequence[str], longest: int) -> list[str]:
+    """Labels without their end, start or middle if they are too long, as long as that tells them apart."""
+    half = (longest - 1) // 2
+    cuts = (
+        lambda text: f"{text[: longest - 1]}…",
+        lambda text: f"…{text[1 - longest :]}",
+        lambda text: f"{text[:half]}…{text[-half:]}",
+    )
+    for cut in cuts:
+        shortened = [text if len(text) <= longest else cut(text) for text in labels]
+        if len({*shortened}) == len({*labels}):
+            return shortened
+    return list(labels)
+
+
 def is_classification(dataset: xr.Dataset) -> bool:
     """Whether errors are shares of wrong answers."""
     return "train_accuracy" in dataset

@@ -47,6 +47,18 @@ def test_more_units_than_probes_have_as_many_eigenvalues_as_the_centred_probes()
     np.testing.assert_allclose(line.get_ydata(), spectrum(x)[:5], rtol=1e-4)
 
 
+def test_many_long_names_stay_inside_of_the_figure_and_leave_room_for_the_lines():
+    x = np.random.default_rng(0).normal(size=(30, 4))
+    names = [f"network.with_a_rather_long_name.layer.{i}" for i in range(20)]
+    figure = plot_spectrum([x] * 20, names=names).figure
+    figure.draw_without_rendering()
+    legend = figure.axes[0].get_legend()
+    assert len({text.get_text() for text in legend.get_texts()}) == 20
+    box, panel = legend.get_window_extent(), figure.axes[0].get_window_extent()
+    assert box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height and not box.overlaps(panel)
+    assert panel.height > 200 and panel.width > 400
+
+
 def test_scale_does_not_matter():
     x = np.random.default_rng(0).normal(size=(30, 4))
     for factor in (1e-30, 1e30):

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from jaxalign import plots
-from jaxalign.plots.style import network_labels
+from jaxalign.plots.style import network_labels, shorten
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,20 @@ from jaxalign.plots.style import network_labels
 )
 def test_networks_are_called_by_what_tells_them_apart(names, labels):
     assert network_labels(names) == labels
+
+
+@pytest.mark.parametrize(
+    ("labels", "shortened"),
+    [
+        (["short", "abcdefghijkl"], ["short", "abcdefg…"]),
+        (["abcdefghijkl", "abcdefghijkm"], ["…fghijkl", "…fghijkm"]),
+        (["xabcdefghijk1", "xabcdefghijk2", "yabcdefghijk1"], ["xab…jk1", "xab…jk2", "yab…jk1"]),
+        (["aaaaaa1bbbbbb", "aaaaaa2bbbbbb"], ["aaaaaa1…", "aaaaaa2…"]),
+        (["aaaaaaaa1bbbbbbbb", "aaaaaaaa2bbbbbbbb"], ["aaaaaaaa1bbbbbbbb", "aaaaaaaa2bbbbbbbb"]),
+    ],
+)
+def test_long_labels_are_cut_where_they_do_not_differ(labels, shortened):
+    assert shorten(labels, 8) == shortened
 
 
 def drawings(two, alignment, representations):
