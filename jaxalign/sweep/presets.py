@@ -40,7 +40,7 @@ def _figure1() -> SweepConfig:
         ),
         members=50,
         replicates=10,
-        probes=200,
+        probes=300,
         metrics=("cce",),
     )
 

@@ -58,7 +58,7 @@ def test_the_presets_are_a_mapping():
         ("quickstart", "paper", r"scale \(of quickstart\) must be one of laptop; got 'paper'"),
         ("figure4", "papr", r"scale \(of figure4\) must be one of laptop, paper; got 'papr' \(did you mean 'paper'"),
         ("figure4", None, r"scale \(of figure4\) must be one of laptop, paper; got None"),
-        ("figur4", "paper", r"preset must be one of figure1, figure2, figure3, figure4, figure5, quickstart; got 'figur4' \(did you mean"),
+        ("figur4", "paper", r"preset must be one of figure1, .*, quickstart; got 'figur4' \(did you mean"),
     ],
 )
 def test_bad_input_is_named(name, scale, message):
