@@ -273,7 +273,7 @@ def test_solved_sweeps_follow_it(shared):
         shared_inputs=shared,
         metrics=("cce", "information_imbalance"),
     )
-    compared = compare(jaxalign.run_sweep(config, progress=False))
+    compared = compare(jaxalign.run_sweep(config, progress=False), predict(config))
     for name in ("test_error_z", "cce_z", "information_imbalance_z"):
         z = compared[name].values
         # Student's t with 19 degrees of freedom beyond 4.5 has a probability of 2e-4. All networks share their draws,
