@@ -60,9 +60,9 @@ def plot_spectrum(representations: Any, *, names: Sequence[str] | None = None, a
         marker: dict[str, Any] = {"marker": style.MARKERS[i % len(style.MARKERS)], "markersize": 4}
         for k, spectrum in enumerate(group.spectra):
             kept = spectrum[spectrum > _SMALLEST * spectrum[0]]
-            if not several:
-                look |= {**marker, "markevery": _few(kept.size)}
-            axes.plot(np.arange(1, kept.size + 1), kept, label=_label(group) if k == 0 else None, **look)
+            # A line through one point is not to be seen.
+            marked = {} if several and kept.size > 1 else {**marker, "markevery": _few(kept.size)}
+            axes.plot(np.arange(1, kept.size + 1), kept, label=_label(group) if k == 0 else None, **look, **marked)
     axes.set_yscale("log")
     style.set_up_axes(axes, "index of the eigenvalue", "eigenvalue of the covariance / sum")
     style.use_log_x(axes)
@@ -84,7 +84,9 @@ def _label(group: _Group) -> str:
     label = f"{group.name}: " if group.name else ""
     if len(ratios) == 1:
         return f"{label}participation ratio {ratios[0]:.3g}"
-    return f"{label}participation ratio {np.mean(ratios):.3g} ± {np.std(ratios, ddof=1):.2g} ({len(ratios)} members)"
+    # What is smaller is the rounding of float32, as between members of rank one.
+    deviation = np.round(np.std(ratios, ddof=1), 6)
+    return f"{label}participation ratio {np.mean(ratios):.3g} ± {deviation:.2g} ({len(ratios)} members)"
 
 
 def _few(count: int) -> list[int]:

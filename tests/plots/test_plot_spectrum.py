@@ -33,6 +33,17 @@ def test_members_of_an_ensemble_share_a_colour_and_an_entry():
     assert len({line.get_color() for line in named.lines}) == 4 and len(named.get_legend().get_texts()) == 4
 
 
+def test_members_of_a_single_eigenvalue_are_marked_and_those_of_several_are_lines():
+    rng = np.random.default_rng(0)
+    rank_one = rng.normal(size=(3, 50, 1)) * rng.normal(size=(3, 1, 4))
+    axes = plot_spectrum({"one": rank_one, "full": rng.normal(size=(3, 50, 4))})
+    for line in axes.lines[:3]:
+        assert line.get_marker() != "None" and line.get_markevery() == [0]
+        np.testing.assert_allclose(line.get_xydata(), [[1, 1]])
+    assert [line.get_marker() for line in axes.lines[3:]] == ["None"] * 3
+    assert axes.get_legend().get_texts()[0].get_text() == "one: participation ratio 1 ± 0 (3 members)"
+
+
 def test_one_and_lists_of_them(representations):
     a, other = representations["a"], representations["other"]
     assert [line.get_label()[:13] for line in plot_spectrum(a).lines] == ["participation"]
