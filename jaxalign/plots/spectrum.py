@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 # Relative to the largest eigenvalue; what is smaller in float32 is rounding.
 _SMALLEST = 1e-12
 _MARKED_EIGENVALUES = 12
-# In characters of a legend.
+# In characters of a legend, beside the participation ratio of one representation or of an ensemble.
 _LONGEST_NAME = 36
+_LONGEST_NAME_OF_ENSEMBLE = 24
 _HALF_OF_THE_WIDTH = 34
 
 
@@ -39,8 +40,8 @@ def plot_spectrum(representations: Any, *, names: Sequence[str] | None = None, a
       representations: a real array of shape (N, D); or (K, N, D), the members of one ensemble, which are thin lines of
         one colour with the mean and standard deviation of their participation ratios; or a sequence or a dict from
         names of such arrays.
-      names: of the representations, or of the ensembles; by default the keys of a dict, or "0", "1", ... For an array
-        (K, N, D), K names tell its members apart.
+      names: of the representations, or of the ensembles; by default the keys of a dict, those that are networks of a
+        sweep as short as in its other figures, or "0", "1", ... For an array (K, N, D), K names tell its members apart.
       ax: the axes to draw in; None for those of a new figure.
 
     Returns:
@@ -96,7 +97,7 @@ def _few(count: int) -> list[int]:
 
 def _groups(representations: Any, names: Any) -> list[_Group]:
     if isinstance(representations, Mapping):
-        names = [str(name) for name in representations] if names is None else names
+        names = style.network_labels([str(name) for name in representations]) if names is None else names
         items = list(representations.values())
     elif isinstance(representations, (list, tuple)):
         items = list(representations)
@@ -113,11 +114,9 @@ def _groups(representations: Any, names: Any) -> list[_Group]:
     if len(names) != len(items) or not all(isinstance(name, str) for name in names):
         checks.reject("names", f"{len(items)} strings, one for each representation", names)
     single = len(items) == 1
-    groups = []
-    for i, (name, values) in enumerate(zip(style.shorten(names, _LONGEST_NAME), items, strict=True)):
-        argument = "representations" if single else f"representations[{i}]"
-        groups.append(_Group(name, _spectra(argument, values)))
-    return groups
+    spectra = [_spectra("representations" if single else f"representations[{i}]", x) for i, x in enumerate(items)]
+    longest = _LONGEST_NAME if max(map(len, spectra)) == 1 else _LONGEST_NAME_OF_ENSEMBLE
+    return [_Group(name, own) for name, own in zip(style.shorten(names, longest), spectra, strict=True)]
 
 
 def _spectra(argument: str, values: Any) -> list[np.ndarray]:

@@ -44,6 +44,25 @@ def test_members_of_a_single_eigenvalue_are_marked_and_those_of_several_are_line
     assert axes.get_legend().get_texts()[0].get_text() == "one: participation ratio 1 ± 0 (3 members)"
 
 
+def test_networks_of_a_sweep_have_the_names_of_its_other_figures():
+    x = np.random.default_rng(0).normal(size=(3, 30, 4))
+    networks = ["LinearNetwork(hidden=20, solver=MinNorm())", "MLP(hidden=(20, 20), activation='relu')"]
+    figure = plot_spectrum(dict.fromkeys(networks, x)).figure
+    names = [text.get_text().split(":")[0] for text in figure.axes[0].get_legend().get_texts()]
+    assert names == ["linear", "ReLU MLP"]
+    given = plot_spectrum(dict.fromkeys(networks, x), names=["mine (layer=1)", "mine (layer=2)"])
+    assert [line.get_label().split(":")[0] for line in given.lines[::3]] == ["mine (layer=1)", "mine (layer=2)"]
+
+
+def test_long_names_of_ensembles_stay_inside_of_the_figure():
+    x = np.random.default_rng(0).normal(size=(12, 30, 4))
+    names = [f"network.with_a_rather_long_name.layer.{i}" for i in range(2)]
+    figure = plot_spectrum([x, x], names=names).figure
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_legend().get_window_extent().x1 <= figure.bbox.width
+    assert figure.axes[0].get_window_extent().width > 450
+
+
 def test_one_and_lists_of_them(representations):
     a, other = representations["a"], representations["other"]
     assert [line.get_label()[:13] for line in plot_spectrum(a).lines] == ["participation"]
