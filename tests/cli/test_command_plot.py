@@ -23,6 +23,19 @@ def test_every_kind_is_drawn_beside_the_store(swept, tmp_path, capsys, kind):
     assert min(image.shape[:2]) > 300 and image[..., :3].std() > 0.05
 
 
+def test_a_spectrum_is_an_ensemble_of_thin_lines_for_each_network(swept, monkeypatch):
+    figures = []
+    monkeypatch.setattr("jaxalign.cli.plot.save_figure", lambda figure, out: figures.append(figure))
+    assert cli.main(["plot", str(swept / "sweep.zarr"), "--kind", "spectrum"]) == 0
+    axes = figures[0].axes[0]
+    colors = [line.get_color() for line in axes.lines]
+    assert len(colors) == 4 and colors[0] == colors[1] != colors[2] == colors[3]
+    assert {line.get_linewidth() for line in axes.lines} == {0.8}
+    entries = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert [entry.split(": ")[0] for entry in entries] == ["ReLU MLP (hidden=3)", "ReLU MLP (hidden=4)"]
+    assert all(entry.endswith("(2 members)") for entry in entries)
+
+
 @pytest.mark.parametrize("ending", SIGNATURES)
 def test_the_ending_says_what_is_written(swept, folder, ending):
     assert cli.main(["plot", str(swept / "sweep.zarr"), "--out", f"deep/image{ending}", "--x", "n_parameters"]) == 0
