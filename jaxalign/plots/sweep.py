@@ -1,7 +1,8 @@
 """Error and alignment against the sample size."""
 
+import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -83,12 +84,7 @@ def plot_error(
       ValueError: as `plot_sweep`, or if `ax` is neither None nor Axes.
     """
     style.check_axes(ax)
-    curves = _curves(dataset, theory, None, x, False)
-    axes = style.axes_of(ax, (5.6, 4.2))
-    _draw_error(axes, curves)
-    if ax is None:
-        _add_legend(axes.get_figure(), curves, None)
-    return axes
+    return _single_panel(_draw_error, _curves(dataset, theory, None, x, False), None, ax)
 
 
 def plot_alignment(
@@ -117,12 +113,8 @@ def plot_alignment(
       ValueError: as `plot_sweep`, or if `ax` is neither None nor Axes.
     """
     style.check_axes(ax)
-    curves = _curves(dataset, theory, metric, x, between)
-    axes = style.axes_of(ax, (5.6, 4.2))
-    _draw_alignment(axes, curves, metric)
-    if ax is None:
-        _add_legend(axes.get_figure(), curves, metric)
-    return axes
+    draw = functools.partial(_draw_alignment, metric=metric)
+    return _single_panel(draw, _curves(dataset, theory, metric, x, between), metric, ax)
 
 
 class _Series(NamedTuple):
@@ -216,6 +208,16 @@ def _both_directions(values: xr.DataArray) -> xr.DataArray:
     back = values.rename({name: f"{name}_" for name in swapped})
     back = back.rename({f"{name}_": other for name, other in swapped.items()}).transpose(*values.dims)
     return values.copy(data=(values.values.astype(np.float64) + back.values) / 2)
+
+
+def _single_panel(
+    draw: Callable[["Axes", _Curves], None], curves: _Curves, metric: str | None, ax: "Axes | None"
+) -> "Axes":
+    axes = style.axes_of(ax, (5.6, 4.2))
+    draw(axes, curves)
+    if ax is None:
+        _add_legend(axes.get_figure(), curves, metric)
+    return axes
 
 
 def _draw_error(axes: "Axes", curves: _Curves) -> None:
