@@ -290,7 +290,8 @@ def _add_legend(figure: Any, curves: _Curves, metric: str | None) -> None:
         else:
             notes = [" (curves: theory)" if known else " (points joined)" for known in has_theory]
     groups = [_level_handles(curves, metric), _series_handles(series, notes) if len(series) > 1 else []]
-    style.add_legend(figure, groups, title + _THRESHOLD)
+    thresholds = curves.summary["interpolation_threshold"].values
+    style.add_legend(figure, groups, title + (_THRESHOLD if np.isfinite(thresholds).any() else ""))
 
 
 def _level_handles(curves: _Curves, metric: str | None) -> list[Any]:

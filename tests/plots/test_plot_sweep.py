@@ -46,6 +46,22 @@ def test_the_threshold_is_marked(dataset):
     assert set(np.round(marked, 6)) >= set(np.round(expected[np.isfinite(expected)], 6)) and np.isfinite(expected).any()
 
 
+def vertical_lines_of(axes):
+    return [line for line in axes.lines if list(line.get_ydata()) == [0, 1]]
+
+
+@pytest.mark.parametrize("theory", [None, True])
+def test_the_legend_says_what_vertical_lines_are_where_there_are_any(dataset, theory):
+    below = dataset.sel(n_train=[5])
+    for draw in (plots.plot_error, plots.plot_alignment):
+        for ds, marked in ((dataset, True), (below, False)):
+            axes = draw(ds, theory)
+            assert (len(vertical_lines_of(axes)) > 0) == marked
+            title = axes.figure.legends[0].get_title().get_text()
+            assert ("Vertical lines" in title) == marked and ("Points: measured." in title) == bool(theory)
+            axes.figure.draw_without_rendering()
+
+
 def classification(noise="label_noise", spread=0.3):
     """A made-up sweep of one network of 100 parameters that leaves zero training error between 40 and 80 samples."""
     rng = np.random.default_rng(0)
