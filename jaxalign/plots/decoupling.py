@@ -61,10 +61,10 @@ def plot_decoupling(dataset: xr.Dataset, theory: xr.Dataset | bool | None = True
         note = "" if lines is None or all(has_theory) else (" (curves: theory)" if known else " (points joined)")
         axes.set_title(label + note, fontsize="medium")
     panels[0].set_ylabel(style.metric_label(metric))
-    title = "Star: weakest alignment"
-    if lines is not None:
-        title = "Points: measured. " + ("Curves: theory. " if all(has_theory) else "") + title
-    style.add_legend(figure, [handles], title)
+    sentences = [] if lines is None else ["Points: measured."]
+    if lines is not None and all(has_theory):
+        sentences.append("Curves: theory.")
+    style.add_legend(figure, [handles], [*sentences, "Star: weakest alignment."])
     return figure
 
 

@@ -242,13 +242,13 @@ def _label_plainly(axis: Any, limits: tuple[float, float]) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def add_legend(figure: "Figure", groups: Sequence[Sequence[Any]], title: str) -> None:
+def add_legend(figure: "Figure", groups: Sequence[Sequence[Any]], sentences: Sequence[str]) -> None:
     """Below all axes, in a figure that grows by what is more than one row.
 
     Args:
       figure: the figure.
       groups: handles with labels; each group begins a column.
-      title: what the figure shows, above the handles.
+      sentences: what the figure shows, above the handles.
     """
     from matplotlib.lines import Line2D
 
@@ -259,10 +259,21 @@ def add_legend(figure: "Figure", groups: Sequence[Sequence[Any]], title: str) ->
     rows = next(r for r in itertools.count(1) if sum(-(-len(group) // r) for group in groups) <= room)
     blank = Line2D([], [], linestyle="none", label=" ")
     handles = [handle for group in groups for handle in (*group, *[blank] * (-len(group) % rows))]
-    lines = textwrap.wrap(title, int(characters))
+    lines = _lines_of(sentences, int(characters))
     figure.set_figheight(figure.get_figheight() + 0.19 * (rows + len(lines) - 2))
     placed: dict[str, Any] = {"loc": "outside lower center", "ncols": len(handles) // rows, "frameon": False}
     figure.legend(handles=handles, title="\n".join(lines), fontsize="small", title_fontsize="small", **placed)
+
+
+def _lines_of(sentences: Sequence[str], width: int) -> list[str]:
+    """Lines that break between sentences where they can."""
+    lines: list[str] = []
+    for sentence in sentences:
+        if lines and len(lines[-1]) + 1 + len(sentence) <= width:
+            lines[-1] += f" {sentence}"
+        else:
+            lines += textwrap.wrap(sentence, width)
+    return lines
 
 
 def add_legend_above(

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_THRESHOLD = "Vertical lines: interpolation threshold (training error leaves zero) ± standard error"
+# One line of the narrower figures, those of a single panel.
+_THRESHOLD = "Vertical lines: interpolation threshold ± standard error."
 
 
 def plot_sweep(
@@ -277,7 +278,7 @@ def _mark_threshold(axes: "Axes", cells: xr.Dataset, unit: float, color: Any, li
 def _add_legend(figure: Any, curves: _Curves, metric: str | None) -> None:
     """Below all axes: an entry for each noise level, and for each network or pair where there are several."""
     series = [*curves.networks, *curves.pairs]
-    title = "" if curves.lines is None else "Points: measured. "
+    sentences = [] if curves.lines is None else ["Points: measured."]
     notes = [""] * len(series)
     if curves.lines is not None:
         has_theory = [
@@ -286,12 +287,13 @@ def _add_legend(figure: Any, curves: _Curves, metric: str | None) -> None:
             for s in group
         ]
         if all(has_theory):
-            title += "Curves: theory. "
+            sentences.append("Curves: theory.")
         else:
             notes = [" (curves: theory)" if known else " (points joined)" for known in has_theory]
     groups = [_level_handles(curves, metric), _series_handles(series, notes) if len(series) > 1 else []]
-    thresholds = curves.summary["interpolation_threshold"].values
-    style.add_legend(figure, groups, title + (_THRESHOLD if np.isfinite(thresholds).any() else ""))
+    if np.isfinite(curves.summary["interpolation_threshold"]).any():
+        sentences.append(_THRESHOLD)
+    style.add_legend(figure, groups, sentences)
 
 
 def _level_handles(curves: _Curves, metric: str | None) -> list[Any]:

@@ -204,6 +204,18 @@ def test_decoupling_is_error_against_alignment(dataset):
         figure.canvas.draw()
 
 
+def test_the_legend_of_a_single_panel_breaks_between_sentences_and_is_as_wide_as_the_figure_at_most(dataset, two):
+    threshold = "Vertical lines: interpolation threshold ± standard error."
+    for ds, known in ((dataset, "Points: measured. Curves: theory."), (two, "Points: measured.")):
+        for axes in (plots.plot_error(ds, True), plots.plot_alignment(ds, True, between=True)):
+            title = axes.figure.legends[0].get_title()
+            lines = title.get_text().split("\n")
+            assert lines == [known, threshold]
+            axes.figure.draw_without_rendering()
+            box = title.get_window_extent()
+            assert box.x0 >= 0 and box.x1 <= axes.figure.bbox.width
+
+
 def test_the_legend_fits_into_the_figure(dataset):
     for figure in (plot_sweep(dataset, True), plot_decoupling(dataset)):
         figure.draw_without_rendering()
