@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # One line of the narrower figures, those of a single panel.
 _THRESHOLD = "Vertical lines: interpolation threshold ± standard error."
 
+# In characters: two of them, which are compared, and what is noted of them fit into a single panel.
+_LONGEST_NAME = 22
+
 
 def plot_sweep(
     dataset: xr.Dataset,
@@ -179,7 +182,7 @@ def _curves(dataset: xr.Dataset, theory: Any, metric: str | None, x: str, betwee
             allowed = " or ".join(name for name in ("n_train", "alpha") if name in dataset.coords)
             checks.reject("x", f"{allowed} between networks of different numbers of parameters", x)
     lines = theory_lines(dataset, theory, "test_error" if metric is None else metric)
-    labels = style.network_labels(names)
+    labels = style.shorten(style.network_labels(names), _LONGEST_NAME)
     networks, pairs = [], []
     for i, (name, label) in enumerate(zip(names, labels, strict=True)):
         at = {"network": name, "network_a": name, "network_b": name}

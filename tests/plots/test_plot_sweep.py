@@ -216,6 +216,18 @@ def test_the_legend_of_a_single_panel_breaks_between_sentences_and_is_as_wide_as
             assert box.x0 >= 0 and box.x1 <= axes.figure.bbox.width
 
 
+def test_long_names_are_cut_to_fit_the_legend_into_a_single_panel(two):
+    names = [f"mine.NetworkOfARatherLongName{kind}Connections(depth=3)" for kind in ("With", "Without")]
+    coords = dict.fromkeys(("network", "network_a", "network_b"), names)
+    dataset, theory = (ds.assign_coords(coords) for ds in (two, predict(CONFIG_OF_TWO)))
+    figure = plots.plot_alignment(dataset, theory, between=True).figure
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+    entries = [text.get_text() for text in figure.legends[0].get_texts() if text.get_text().strip()]
+    assert len({*entries}) == 5 and entries[-1].endswith("(points joined)")
+
+
 def test_the_legend_fits_into_the_figure(dataset):
     for figure in (plot_sweep(dataset, True), plot_decoupling(dataset)):
         figure.draw_without_rendering()
