@@ -1,9 +1,6 @@
 """Classes of flax modules, given as networks as they are."""
 
-import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -215,44 +212,3 @@ def test_batch_normalization_works_in_minibatches_and_is_refused_in_full_batches
     assert ds["converged"].all() and (ds["test_error"] < 0.4).all()
     with pytest.raises(ValueError, match=r"batch_size must be a number of rows for Stateful\(batch_norm=True\)"):
         config(normalized)
-
-
-TOUR = """
-import jaxalign
-import numpy as np
-from flax import nnx
-
-rng = np.random.default_rng(0)
-x = rng.normal(size=(2500, 10))  # arrays of your own: features (n, d) or images (n, height, width, channels)
-y = (x[:, 0] * x[:, 1] > 0).astype(int)
-task = jaxalign.ImageTask.from_arrays(x[:2000], y[:2000], x[2000:], y[2000:])
-
-
-class MyNet(nnx.Module):
-    def __init__(self, input_shape, n_outputs, *, rngs):
-        self.embed = nnx.Linear(input_shape[0], 8, rngs=rngs)
-        self.readout = nnx.Linear(8, n_outputs, rngs=rngs)
-
-    def __call__(self, x):
-        hidden = nnx.tanh(self.embed(x))
-        return self.readout(hidden), {"hidden": hidden}
-
-
-config = jaxalign.SweepConfig(
-    task=task, networks=(MyNet,), noise=(0.2, 0.4), n_train=(30, 60, 100, 200, 400, 1000, 2000), members=5, probes=400
-)
-ds = jaxalign.run_sweep(config)
-jaxalign.plot_sweep(ds).savefig("sweep.png")
-"""
-
-
-@pytest.mark.slow
-def test_a_strangers_tour(tmp_path):
-    """From an empty folder to a sweep over one's own arrays with one's own module."""
-    assert len(TOUR.strip().splitlines()) < 30
-    (tmp_path / "tour.py").write_text(TOUR)
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "MPLBACKEND": "agg"}
-    done = subprocess.run([sys.executable, "tour.py"], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "sweep.png").stat().st_size > 10_000
-    assert sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith(".")) == ["sweep.png", "tour.py"]
