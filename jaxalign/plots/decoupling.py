@@ -1,5 +1,7 @@
 """Alignment against error."""
 
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,13 +17,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# In pixels between names: the layout may still move by a few when the figure is drawn again.
+_MARGIN = 2.0
+
 
 def plot_decoupling(dataset: xr.Dataset, theory: xr.Dataset | bool | None = True, *, metric: str = "cce") -> "Figure":
     """Draws the alignment against the generalization error: the path of each network as its sample size grows.
 
     If one were a function of the other, all points of a noise level would fall on one monotone curve. One panel for
-    each network; circles are measured, with one standard error in both, and curves are theory. The first and the last
-    sample size are named, and a star marks the sample size of weakest alignment of the theory, or else of the points.
+    each network; circles are measured, with one standard error in both, and curves are theory. A star marks the sample
+    size of weakest alignment of the theory, or else of the points. The first and the last sample size and that of the
+    star are named, as far as there is room.
 
     Args:
       dataset: what `run_sweep` returned.
@@ -65,6 +71,7 @@ def plot_decoupling(dataset: xr.Dataset, theory: xr.Dataset | bool | None = True
     if lines is not None and all(has_theory):
         sentences.append("Curves: theory.")
     style.add_legend(figure, [handles], [*sentences, "Star: weakest alignment."])
+    _spread_names(figure, panels)
     return figure
 
 
@@ -84,12 +91,12 @@ def _draw_path(
         curves = [curve_of(lines, name, at) for name in ("test_error", metric)]
         error, value = (np.full(sizes.size, np.nan) if curve is None else curve.values for curve in curves)
         axes.plot(error, value, color=color)
-    _mark_ends(axes, (error, value, sizes), color, METRICS[metric].larger_is_more_similar is True)
+    _mark_sizes(axes, (error, value, sizes), color, METRICS[metric].larger_is_more_similar is True)
     return points
 
 
-def _mark_ends(axes: "Axes", path: tuple[Any, Any, Any], color: Any, larger_is_more_similar: bool) -> None:
-    """Names the first and last sample size of a path and puts a star at its weakest alignment."""
+def _mark_sizes(axes: "Axes", path: tuple[Any, Any, Any], color: Any, larger_is_more_similar: bool) -> None:
+    """Puts a star at the weakest alignment of a path, and names its sample size and the first and last of the path."""
     from matplotlib.patheffects import withStroke
 
     error, value, sizes = (np.asarray(part, float) for part in path)
@@ -99,8 +106,35 @@ def _mark_ends(axes: "Axes", path: tuple[Any, Any, Any], color: Any, larger_is_m
     weakest = drawn[np.argmax(value[drawn] * (-1.0 if larger_is_more_similar else 1.0))]
     look: dict[str, Any] = {"marker": "*", "markersize": 13, "color": color, "markeredgecolor": "white", "zorder": 5}
     axes.plot(error[weakest], value[weakest], **look)
-    for i in (drawn[0], drawn[-1]):
-        text = f"n = {sizes[i]:g}"
-        place: dict[str, Any] = {"xytext": (6, -10), "textcoords": "offset points"}
-        named = axes.annotate(text, (error[i], value[i]), fontsize="small", color=color, **place)
+    for i in dict.fromkeys((drawn[0], drawn[-1], weakest)):
+        place: dict[str, Any] = {"xytext": (0, 0), "textcoords": "offset points", "zorder": 6}
+        named = axes.annotate(f"n = {sizes[i]:g}", (error[i], value[i]), fontsize="small", color=color, **place)
         named.set_path_effects([withStroke(linewidth=2, foreground="white")])
+        named.set_in_layout(False)
+
+
+def _spread_names(figure: "Figure", panels: Iterable["Axes"]) -> None:
+    """Moves names of sample sizes off each other and off the stars, and removes those for which there is no room."""
+    figure.draw_without_rendering()
+    for axes in panels:
+        inside = axes.get_window_extent()
+        taken = [line.get_window_extent() for line in axes.lines if line.get_marker() == "*"]
+        for text in list(axes.texts):
+            box = next((box for box in _places_of(text) if _is_free(box, inside, taken)), None)
+            if box is None:
+                text.remove()
+            else:
+                taken.append(box)
+
+
+def _places_of(text: Any) -> Iterator[Any]:
+    """The boxes of a name, with a margin, that is being moved around its point."""
+    for distance, horizontal, vertical in itertools.product((6, 14), ("left", "right"), ("top", "bottom")):
+        text.xyann = (distance if horizontal == "left" else -distance, -3 if vertical == "top" else 3)
+        text.set(horizontalalignment=horizontal, verticalalignment=vertical)
+        yield text.get_window_extent().padded(_MARGIN)
+
+
+def _is_free(box: Any, inside: Any, taken: list[Any]) -> bool:
+    contained = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1
+    return contained and not any(box.overlaps(other) for other in taken)
