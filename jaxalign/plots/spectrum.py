@@ -61,6 +61,8 @@ def plot_spectrum(representations: Any, *, names: Sequence[str] | None = None, a
         marker: dict[str, Any] = {"marker": style.MARKERS[i % len(style.MARKERS)], "markersize": 4}
         for k, spectrum in enumerate(group.spectra):
             kept = spectrum[spectrum > _SMALLEST * spectrum[0]]
+            # A single one is 1 exactly; an axis of rounding errors would have no labels.
+            kept = kept / kept.sum()
             # A line through one point is not to be seen.
             marked = {} if several and kept.size > 1 else {**marker, "markevery": _few(kept.size)}
             axes.plot(np.arange(1, kept.size + 1), kept, label=_label(group) if k == 0 else None, **look, **marked)

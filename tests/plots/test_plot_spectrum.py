@@ -44,6 +44,14 @@ def test_members_of_a_single_eigenvalue_are_marked_and_those_of_several_are_line
     assert axes.get_legend().get_texts()[0].get_text() == "one: participation ratio 1 ± 0 (3 members)"
 
 
+def test_the_axis_of_single_eigenvalues_alone_is_that_of_one():
+    rng = np.random.default_rng(0)
+    axes = plot_spectrum(rng.normal(size=(5, 50, 1)) * rng.normal(size=(5, 1, 6)))
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[1]] * 5
+    low, high = axes.get_ylim()
+    assert low <= 0.5 and high >= 2
+
+
 def test_networks_of_a_sweep_have_the_names_of_its_other_figures():
     x = np.random.default_rng(0).normal(size=(3, 30, 4))
     networks = ["LinearNetwork(hidden=20, solver=MinNorm())", "MLP(hidden=(20, 20), activation='relu')"]
