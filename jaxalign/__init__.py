@@ -6,6 +6,7 @@ jaxalign.summarize(ds)                  # means with standard errors
 jaxalign.plot_sweep(ds)                 # error and alignment against the sample size
 jaxalign.predict(config)                # the theory of solved linear networks, on the same grid
 jaxalign.compare(ds)                    # how far the measurement is from it, in standard errors
+jaxalign.write_report(ds, path)         # all of it as one HTML file
 jaxalign.align(representations)         # every measure, all pairs, of networks trained anywhere
 jaxalign.selfcheck()                    # reference cases on this device
 """
@@ -19,11 +20,12 @@ from jaxalign._version import __version__
 from jaxalign.selfcheck import selfcheck
 
 if TYPE_CHECKING:
-    from jaxalign import alignment, ensemble, networks, plots, sweep, tasks, theory
+    from jaxalign import alignment, ensemble, networks, plots, report, sweep, tasks, theory
     from jaxalign.alignment import align
     from jaxalign.ensemble import Training
-    from jaxalign.networks import CNN, MLP, LinearNetwork
+    from jaxalign.networks import CNN, MLP, FlaxNetwork, LinearNetwork
     from jaxalign.plots import plot_sweep
+    from jaxalign.report import write_report
     from jaxalign.sweep import (
         SweepConfig,
         compare,
@@ -44,8 +46,9 @@ else:
     _ROOMS = {
         "alignment": ["align"],
         "ensemble": ["Training"],
-        "networks": ["CNN", "MLP", "LinearNetwork"],
+        "networks": ["CNN", "MLP", "FlaxNetwork", "LinearNetwork"],
         "plots": ["plot_sweep"],
+        "report": ["write_report"],
         "sweep": [
             "SweepConfig",
             "compare",
@@ -82,6 +85,7 @@ else:
 __all__ = [
     "CNN",
     "MLP",
+    "FlaxNetwork",
     "GradientDescent",
     "GradientFlow",
     "ImageTask",
@@ -109,4 +113,5 @@ __all__ = [
     "selfcheck",
     "summarize",
     "theory",
+    "write_report",
 ]

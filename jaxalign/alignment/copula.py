@@ -84,7 +84,7 @@ def log_bins(ranks: Ranks) -> Float32[Array, ""]:
     """
     samples = ranks.less.size
     edges = log_bin_edges(ranks.less.shape[-1])
-    q, squares, products, paired = _bin_masses(ranks, edges)
+    q, squares, products, paired = bin_masses(ranks, edges)
     occupied = q > 0
 
     def weigh(moments: Float32[Array, " bins"]) -> Float32[Array, " bins"]:
@@ -104,7 +104,7 @@ def _jackknife(count: Float32[Array, "..."]) -> Float32[Array, "..."]:
 def histogram(ranks: Ranks) -> Float32[Array, ""]:
     """H = -sum_b q_b log(q_b / w) over equal bins; the rank r fills the interval (r - 1, r] / (N - 1)."""
     edges = np.linspace(0, ranks.less.shape[-1] - 1, HISTOGRAM_BINS + 1)
-    return _binned_entropy(_bin_masses(ranks, edges).mean, edges)
+    return _binned_entropy(bin_masses(ranks, edges).mean, edges)
 
 
 def vasicek(ranks: Ranks) -> Float32[Array, ""]:
@@ -146,7 +146,7 @@ def log_bin_edges(n: int) -> np.ndarray:
     return np.array(edges, dtype=np.float64)
 
 
-class _Masses(NamedTuple):
+class BinMasses(NamedTuple):
     """Means over samples of the mass in a bin, of its square, of its product with the partner's; and the fraction f."""
 
     mean: Float32[Array, " bins"]
@@ -155,11 +155,11 @@ class _Masses(NamedTuple):
     paired: Float32[Array, ""]
 
 
-def _bin_masses(ranks: Ranks, edges: np.ndarray) -> _Masses:
-    """Divided by the sum over bins, not by the constant number of samples.
+def bin_masses(ranks: Ranks, edges: np.ndarray) -> BinMasses:
+    """The masses of the samples in bins between `edges`.
 
-    The compiler turns the latter into a product with a rounded reciprocal, and a single full bin would not hold
-    exactly 1.
+    Divided by the sum over bins, not by the constant number of samples: the compiler turns the latter into a product
+    with a rounded reciprocal, and a single full bin would not hold exactly 1.
     """
     # The mass below an edge e is (e - less) / equal, cut off at 0 and 1.
     slope = 1 / ranks.equal.reshape(-1).astype(jnp.float32)
@@ -180,7 +180,7 @@ def _bin_masses(ranks: Ranks, edges: np.ndarray) -> _Masses:
     bounds = jnp.asarray(np.stack([edges[:-1], edges[1:]], axis=1), jnp.float32)
     sums, squares, products = lax.map(masses, bounds)
     samples = jnp.sum(sums)
-    return _Masses(sums / samples, squares / samples, products / samples, jnp.sum(has_partner) / samples)
+    return BinMasses(sums / samples, squares / samples, products / samples, jnp.sum(has_partner) / samples)
 
 
 def _binned_entropy(q: Float32[Array, " bins"], edges: np.ndarray) -> Float32[Array, ""]:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from jaxalign import checks
 from jaxalign.alignment import inputs
-from jaxalign.alignment.copula import _bin_masses, log_bin_edges, log_bins
+from jaxalign.alignment.copula import bin_masses, log_bin_edges, log_bins
 from jaxalign.alignment.neighbors import mean_rank
 from jaxalign.alignment.ranks import pair_ranks
 from jaxalign.alignment.uncertainty import draw_orders
@@ -92,7 +92,7 @@ def _distribution(
 ) -> tuple[Float32[Array, " bins"], Float32[Array, ""], Float32[Array, ""]]:
     """The share of ranks in each bin, the conditional copula entropy, and the information imbalance."""
     ranks, _ = pair_ranks(a, b, neighbors)
-    return _bin_masses(ranks, log_bin_edges(a.shape[0])).mean, log_bins(ranks), mean_rank(ranks)
+    return bin_masses(ranks, log_bin_edges(a.shape[0])).mean, log_bins(ranks), mean_rank(ranks)
 
 
 def _number(value: Any) -> str:

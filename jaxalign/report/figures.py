@@ -92,8 +92,9 @@ def _sweep(dataset: xr.Dataset, metric: str, lines: xr.Dataset | bool | None) ->
     )
     caption = (
         f"Left the test error, right the {name} between members ({direction}), against the number of training samples;"
-        f" one colour for each noise level. {points}; bars are one standard error. Vertical lines mark the"
-        " interpolation threshold, beyond which members no longer fit their noise, with one standard error as a band."
+        f" one colour for each noise level. {points}; bars are one standard error. Vertical lines, if any,"
+        " mark the interpolation threshold, beyond which members no longer fit their noise, with one standard error as"
+        " a band."
     )
     alt = f"Two panels against the number of training samples: the test error, and {name}, by noise level."
     figure = plot_sweep(dataset, lines, metric=metric)
@@ -111,7 +112,7 @@ def _other_measure(dataset: xr.Dataset, metric: str, lines: xr.Dataset | bool | 
 def _error(dataset: xr.Dataset, lines: xr.Dataset | bool | None) -> Drawing:
     caption = (
         "The test error against the number of training samples, with one standard error; one colour for each noise"
-        " level. Vertical lines mark the interpolation threshold. The sweep has no measure of alignment."
+        " level. Vertical lines, if any, mark the interpolation threshold. The sweep has no measure of alignment."
     )
     alt = "The test error against the number of training samples, by noise level."
     return Drawing("error", "Error", caption, alt, _figure_of(plot_error(dataset, lines)))
