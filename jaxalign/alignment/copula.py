@@ -1,5 +1,6 @@
 """The conditional copula entropy, from the ranks of nearest neighbours."""
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,6 +20,9 @@ from jaxalign.alignment.ranks import Ranks, tie_order
 BIN_GROWTH = 1.2
 LARGEST_BIN = 1 / 20
 HISTOGRAM_BINS = 20
+
+# They share the mass below the edge between them, in one pass over the samples; more of them need more registers.
+_BINS_AT_ONCE = 2
 
 
 def conditional_copula_entropy(
@@ -166,19 +170,21 @@ def bin_masses(ranks: Ranks, edges: np.ndarray) -> BinMasses:
     offset = -ranks.less.reshape(-1).astype(jnp.float32) * slope
     partner = ranks.reciprocal.reshape(-1)
     has_partner = (partner >= 0).astype(jnp.float32)
-    partner_slope, partner_offset = slope[partner], offset[partner]
+    partner_slope, partner_offset = slope[partner] * has_partner, offset[partner] * has_partner
 
-    def masses(bounds: Array) -> tuple[Array, Array, Array]:
-        low, high = bounds
+    def moments(edges: Array) -> Array:
+        def masses(slope: Array, offset: Array) -> list[Array]:
+            below = [jnp.clip(edge * slope + offset, 0, 1) for edge in edges]
+            return [upper - lower for lower, upper in itertools.pairwise(below)]
 
-        def mass(slope: Array, offset: Array) -> Array:
-            return jnp.clip(high * slope + offset, 0, 1) - jnp.clip(low * slope + offset, 0, 1)
+        own, partners = masses(slope, offset), masses(partner_slope, partner_offset)
+        return jnp.array([(jnp.sum(p), jnp.sum(p * p), jnp.sum(p * q)) for p, q in zip(own, partners, strict=True)])
 
-        p = mass(slope, offset)
-        return jnp.sum(p), jnp.sum(p * p), jnp.sum(has_partner * p * mass(partner_slope, partner_offset))
-
-    bounds = jnp.asarray(np.stack([edges[:-1], edges[1:]], axis=1), jnp.float32)
-    sums, squares, products = lax.map(masses, bounds)
+    # Bins beyond the last one are empty.
+    bins = len(edges) - 1
+    filled = np.append(edges, np.full(-bins % _BINS_AT_ONCE, edges[-1]))
+    groups = np.arange(0, len(filled) - 1, _BINS_AT_ONCE)[:, None] + np.arange(_BINS_AT_ONCE + 1)
+    sums, squares, products = lax.map(moments, jnp.asarray(filled[groups], jnp.float32)).reshape(-1, 3)[:bins].T
     samples = jnp.sum(sums)
     return BinMasses(sums / samples, squares / samples, products / samples, jnp.sum(has_partner) / samples)
 

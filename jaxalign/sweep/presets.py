@@ -40,6 +40,9 @@ def _figure1() -> SweepConfig:
         ),
         members=50,
         replicates=10,
+        # All points of a replicate share its teacher and probes, so how many of a sweep are within their errors of the
+        # theory varies: 79 to 99% at the seeds 0 to 6, of which this one is the median.
+        seed=2,
         probes=300,
         metrics=("cce",),
     )
