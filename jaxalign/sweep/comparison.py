@@ -9,7 +9,7 @@ import numpy as np
 from jaxalign.alignment.pairs import all_pairs
 from jaxalign.ensemble import Outcome
 from jaxalign.sweep.config import SweepConfig
-from jaxalign.sweep.representations import representation_units
+from jaxalign.sweep.representations import compared_units
 
 logger = logging.getLogger("jaxalign")
 
@@ -35,8 +35,8 @@ def by_level(outcomes: Sequence[Outcome], levels: int) -> np.ndarray:
 
 
 def example(config: SweepConfig, members: int) -> np.ndarray:
-    """Noise of the shape of the representations of a cell, (network, member, probe, unit)."""
-    shape = (len(config.networks), members, config.probes, max(representation_units(config)))
+    """Noise of the shape of what is compared of a cell, (network, member, probe, unit)."""
+    shape = (len(config.networks), members, config.probes, compared_units(config))
     return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
@@ -53,7 +53,8 @@ def compare(config: SweepConfig, representations: np.ndarray, budget: int) -> di
       MemoryError: if the device has no memory for any.
     """
     networks, members = representations.shape[:2]
-    flat = representations.reshape(-1, *representations.shape[2:])
+    compared = representations[..., : compared_units(config)]
+    flat = compared.reshape(-1, *compared.shape[2:])
     budget, found = max(1, budget), None
     while found is None:
         try:

@@ -1,5 +1,6 @@
 """How large the representations of a sweep are, and whether its store keeps them."""
 
+from jaxalign.ensemble import is_solved
 from jaxalign.networks import layer_units
 from jaxalign.sweep.config import SweepConfig
 
@@ -14,6 +15,17 @@ def representation_units(config: SweepConfig) -> list[int]:
         {**layer_units(network, task.input_shape, task.n_outputs), task.output_layer: task.n_outputs}[config.layer]
         for network in config.networks
     ]
+
+
+def compared_units(config: SweepConfig) -> int:
+    """How many units, the first ones of each network, may differ from zero: the others change no measure.
+
+    The balanced minimum, at which a linear network is solved, has at most as many such units as outputs.
+    """
+    return max(
+        min(units, config.task.n_outputs) if is_solved(network) else units
+        for network, units in zip(config.networks, representation_units(config), strict=True)
+    )
 
 
 def kept_representations(config: SweepConfig, location: str | None, wanted: bool | None) -> tuple[int, int] | None:
