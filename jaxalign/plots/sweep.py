@@ -45,9 +45,10 @@ def plot_sweep(
 
     Args:
       dataset: what `run_sweep` returned.
-      theory: True for that of `predict`, at more sample sizes than were measured where it is in closed form; or a
-        Dataset as `predict` returns it, of the same networks and noise levels and any sample sizes. None or False
-        draws lines between the points.
+      theory: True for that of `predict`: where it can be sampled, at up to 300 input dimensions, at those of the sweep,
+        otherwise the limit of many, at more sample sizes than were measured if these are cheap. Or a Dataset as
+        `predict` returns it, of the same networks and noise levels and any sample sizes. None or False draws lines
+        between the points.
       metric: the measure of alignment.
       x: "n_train"; "n_parameters" or "alpha" divide it by the number of parameters or of input dimensions.
       between: whether to draw also, with hollow markers, the alignment between each two different networks, the mean

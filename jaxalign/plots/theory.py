@@ -1,6 +1,7 @@
 """The theory that is drawn beside a measurement."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,15 @@ import xarray as xr
 
 from jaxalign import checks
 from jaxalign.plots.style import select
-from jaxalign.sweep.predict import MEASURES, in_closed_form, predict
+from jaxalign.sweep.config import SweepConfig
+from jaxalign.sweep.predict import MEASURES, has_finite_size, in_closed_form, predict
 from jaxalign.sweep.result import config_of, noise_dimension
 
-_SIZES_OF_A_CURVE = 120
+# Of a curve in closed form, and of a sampled one, whose draws take a second or two in all.
+_SIZES, _SAMPLED_SIZES = 120, 30
+_DRAWS = 64
+# Beyond, a draw takes long, and the limit of many dimensions is close.
+_LARGEST_SAMPLED_DIM = 300
 
 
 def theory_lines(dataset: xr.Dataset, theory: Any, name: str) -> xr.Dataset | None:
@@ -21,11 +27,7 @@ def theory_lines(dataset: xr.Dataset, theory: Any, name: str) -> xr.Dataset | No
     if theory is True:
         if name != "test_error":
             checks.choice("metric (with theory)", name, MEASURES)
-        config = config_of(dataset)
-        if in_closed_form(config):
-            between = np.geomspace(min(config.n_train), max(config.n_train), _SIZES_OF_A_CURVE).round().astype(int)
-            config = dataclasses.replace(config, n_train=tuple(sorted({*between.tolist(), *config.n_train})))
-        theory = predict(config)
+        theory = _predicted(config_of(dataset))
     if not isinstance(theory, xr.Dataset):
         checks.reject("theory", "True, False, None or a Dataset that predict returned", theory)
     checks.choice("metric (with theory)", name, [str(variable) for variable in theory.data_vars])
@@ -35,6 +37,20 @@ def theory_lines(dataset: xr.Dataset, theory: Any, name: str) -> xr.Dataset | No
         if missing:
             checks.reject("theory", f"of the same {dimension} as dataset", f"a Dataset without {sorted(missing)}")
     return theory.sortby("n_train")
+
+
+@functools.lru_cache(maxsize=4)
+def _predicted(config: SweepConfig) -> xr.Dataset:
+    """At the number of input dimensions of the sweep where that can be sampled, and at more sample sizes if cheap."""
+    if has_finite_size(config) and config.task.input_shape[0] <= _LARGEST_SAMPLED_DIM:
+        return predict(_with_sizes_between(config, _SAMPLED_SIZES), draws=_DRAWS)
+    return predict(_with_sizes_between(config, _SIZES) if in_closed_form(config) else config)
+
+
+def _with_sizes_between(config: SweepConfig, count: int) -> SweepConfig:
+    between = np.geomspace(min(config.n_train), max(config.n_train), max(0, count - len(config.n_train)))
+    sizes = {*config.n_train, *between.round().astype(int).tolist()}
+    return dataclasses.replace(config, n_train=tuple(sorted(sizes)))
 
 
 def curve_of(lines: xr.Dataset | None, name: str | None, at: dict[str, Any]) -> xr.DataArray | None:

@@ -8,6 +8,7 @@ import xarray as xr
 import jaxalign
 from jaxalign import MLP, LinearNetwork, LinearTeacher, SweepConfig, plot_sweep, plots, predict, summarize
 from jaxalign.plots import plot_decoupling
+from jaxalign.sweep.config import to_json
 
 CONFIG = SweepConfig(
     task=LinearTeacher(dim=10),
@@ -173,17 +174,26 @@ def test_theory_is_drawn_as_lines(dataset):
     figure.canvas.draw()
 
 
-def test_true_is_the_prediction_on_a_dense_grid(dataset):
+def test_true_is_the_prediction_at_the_dimensions_of_the_sweep_on_a_dense_grid(dataset):
     figure = plot_sweep(dataset, True)
     curve = curves_of(figure.axes[1])[0]
     sizes, values = curve.get_xdata(), curve.get_ydata()
     assert len(sizes) > 20 and {5, 15, 40} < set(sizes) and np.all(np.diff(sizes) > 0)
-    predicted = predict(CONFIG)["cce"][0, 0, 0]
+    predicted = predict(CONFIG, draws=64)["cce"][0, 0, 0]
     for n in (5, 15, 40):
         np.testing.assert_allclose(values[sizes == n], predicted.sel(n_train=n))
     error = curves_of(figure.axes[0])[0]
     assert np.isnan(error.get_ydata()[sizes == 10]) and figure.axes[0].get_ylim()[1] < 100
     assert len(curves_of(plot_sweep(dataset, False).axes[1])) == len(curves_of(plot_sweep(dataset).axes[1])) == 4
+
+
+def test_true_is_the_limit_where_dimensions_are_many(dataset):
+    config = dataclasses.replace(CONFIG, task=LinearTeacher(dim=301))
+    wide = dataset.assign_attrs(config=to_json(config))
+    curve = curves_of(plot_sweep(wide, True).axes[1])[0]
+    limit = predict(config)["cce"][0, 0, 0]
+    np.testing.assert_allclose(curve.get_ydata()[curve.get_xdata() == 15], limit.sel(n_train=15))
+    assert len(curve.get_xdata()) > len(curves_of(plot_sweep(dataset, True).axes[1])[0].get_xdata())
 
 
 def test_decoupling_is_error_against_alignment(dataset):
