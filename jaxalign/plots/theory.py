@@ -15,7 +15,8 @@ from jaxalign.sweep.result import config_of, noise_dimension
 
 # Of a curve in closed form, and of a sampled one, whose draws take a second or two in all.
 _SIZES, _SAMPLED_SIZES = 120, 30
-_DRAWS = 64
+# Students of fewer samples than dimensions fluctuate more, and take less time.
+_DRAWS, _DRAWS_BELOW = 48, 200
 # Beyond, a draw takes long, and the limit of many dimensions is close.
 _LARGEST_SAMPLED_DIM = 300
 
@@ -43,8 +44,18 @@ def theory_lines(dataset: xr.Dataset, theory: Any, name: str) -> xr.Dataset | No
 def _predicted(config: SweepConfig) -> xr.Dataset:
     """At the number of input dimensions of the sweep where that can be sampled, and at more sample sizes if cheap."""
     if has_finite_size(config) and config.task.input_shape[0] <= _LARGEST_SAMPLED_DIM:
-        return predict(_with_sizes_between(config, _SAMPLED_SIZES), draws=_DRAWS)
+        return _sampled(_with_sizes_between(config, _SAMPLED_SIZES), config.task.input_shape[0])
     return predict(_with_sizes_between(config, _SIZES) if in_closed_form(config) else config)
+
+
+def _sampled(config: SweepConfig, dim: int) -> xr.Dataset:
+    below, others = [n for n in config.n_train if n < dim], [n for n in config.n_train if n >= dim]
+    parts = [
+        predict(dataclasses.replace(config, n_train=tuple(sizes)), draws=draws)
+        for sizes, draws in ((below, _DRAWS_BELOW), (others, _DRAWS))
+        if sizes
+    ]
+    return xr.concat(parts, "n_train", combine_attrs="override") if len(parts) > 1 else parts[0]
 
 
 def _with_sizes_between(config: SweepConfig, count: int) -> SweepConfig:

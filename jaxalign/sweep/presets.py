@@ -31,7 +31,8 @@ def _quickstart() -> SweepConfig:
 def _figure1() -> SweepConfig:
     return SweepConfig(
         task=LinearTeacher(dim=200),
-        networks=(LinearNetwork(hidden=10),),
+        # Of a wider hidden layer the other units would be silent, as the teacher has one output.
+        networks=(LinearNetwork(hidden=1),),
         noise=(0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
         # Denser around the interpolation threshold at 200.
         n_train=(
