@@ -37,3 +37,18 @@ def test_the_script_of_the_readme_runs_in_an_empty_folder(tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "sweep.png").stat().st_size > 10_000
     assert sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith(".")) == ["sweep.png", "tour.py"]
+
+
+def test_the_tables_of_the_benchmarks_are_those_of_the_saved_results():
+    command = [sys.executable, "-m", "benchmarks.readme", "--check"]
+    done = subprocess.run(command, cwd=README.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_pictures_and_links_into_the_repository_exist():
+    places = re.findall(r"\]\((?!https?:|#)([^)]+)\)", TEXT)
+    assert places and all((README.parent / place).exists() for place in places)
+    headings = {
+        re.sub(r"[^\w -]", "", line[3:].lower()).replace(" ", "-") for line in re.findall(r"^## .*$", TEXT, re.M)
+    }
+    assert {place[1:] for place in re.findall(r"\]\((#[^)]+)\)", TEXT)} <= headings
