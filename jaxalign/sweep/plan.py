@@ -111,7 +111,7 @@ def plan(
     Args:
       config: a `SweepConfig`, or the name of one of `jaxalign.presets`.
       store: as in `run_sweep`; what it holds already is not planned again. Nothing is written.
-      memory_budget: bytes per device, as in `run_sweep`.
+      memory_budget: bytes per device, as in `run_sweep`. It changes a plan with a probe, which tells the memory.
       save_representations: as in `run_sweep`.
       probe: whether programs are compiled and run for a few steps, which memory and time are predicted from. A run in
         the same process does not compile them again.
