@@ -31,6 +31,7 @@ from jaxalign.ensemble.placement import (
     to_host,
 )
 from jaxalign.networks import Network
+from jaxalign.streams import Role, stream
 from jaxalign.sweep import comparison, processes
 from jaxalign.sweep.config import SweepConfig
 from jaxalign.sweep.seconds import Seconds
@@ -98,6 +99,17 @@ class Engine:
         self._draws = _Recent(self.draws_kept)
         self._placed = _Recent(len(config.networks))
         self._too_large: set[tuple[Network, int, int]] = set()
+
+    def load_data(self) -> None:
+        """Reads the data set, which is done before other threads are at work.
+
+        While TensorFlow Datasets is imported, it replaces how all threads of the process import, and JAX imports when
+        it traces: what it got would not be the modules themselves.
+
+        Raises:
+          FileNotFoundError: if the data set is not there and cannot be had.
+        """
+        self.config.task.load(stream(self.config.seed, Role.TEACHER, 0))
 
     def executions(self, unit: Unit) -> list[Execution]:
         """What has to be run for a unit, in any order; the same list at each call."""

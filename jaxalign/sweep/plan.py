@@ -147,6 +147,7 @@ def plan(
         buckets = [_bucket(engine, of_program) for of_program in executions]
         seconds, peak = {}, None
         if probe and pending:
+            engine.load_data()
             start = time.perf_counter()
             buckets = list(_compiled(engine, pending, buckets, executions))
             compiling = time.perf_counter() - start

@@ -247,6 +247,8 @@ class _Run:
                 raise Interrupted
             engine.compile(execution)
 
+        with processes.together():
+            engine.load_data()
         with processes.together(), ThreadPoolExecutor(engine.workers) as threads:
             compiled = threads.map(compile_one, [first for first, *_ in engine.programs(pending)])
             if engine.config.metrics:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -218,6 +219,22 @@ def test_workers_and_blas_do_not_multiply_their_threads(monkeypatch):
 def test_bad_input_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         jaxalign.run_sweep(**arguments)
+
+
+@pytest.mark.parametrize("start", [jaxalign.plan, lambda config: jaxalign.run_sweep(config, progress=False)])
+def test_data_are_read_before_other_threads_start(monkeypatch, start):
+    """The import of TensorFlow Datasets replaces that of all threads for a while."""
+    found, load, before = [], ImageTask.load, {*threading.enumerate()}
+
+    def recorded(self, key):
+        new = {*threading.enumerate()} - before
+        found.append((threading.current_thread(), [thread for thread in new if "ThreadPoolExecutor" in thread.name]))
+        return load(self, key)
+
+    monkeypatch.setattr(ImageTask, "load", recorded)
+    networks = (MLP(hidden=2), MLP(hidden=3))
+    start(SweepConfig(ImageTask("digits"), networks, (0.2,), (20,), members=2, probes=20, training=Training(steps=2)))
+    assert found[0] == (threading.main_thread(), [])
 
 
 def test_missing_data_is_an_error_that_helps(monkeypatch, tmp_path):
