@@ -84,6 +84,7 @@ def test_permuting_members_permutes_the_matrix(points, values):
         np.testing.assert_allclose(matrix, values[name][np.ix_(order, order)], atol=5e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_independent_representations_have_the_value_in_the_table():
     """Over the pairs of 12 independent representations of two widths, within standard errors of the mean."""
     rng = np.random.default_rng(7)

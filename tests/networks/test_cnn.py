@@ -141,6 +141,7 @@ def test_weights_start_as_he_and_lecun_draws():
     np.testing.assert_array_equal(values["classifier"]["bias"], 0)
 
 
+@pytest.mark.slow
 def test_members_are_the_same_in_every_layout_lowering_and_order():
     """Trained together in lanes, and one after another in patches: the same members."""
     task, options = ImageTask("digits"), {"shared_inputs": True, "shared_batches": True}

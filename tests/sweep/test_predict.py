@@ -294,6 +294,7 @@ FINITE = SweepConfig(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared_inputs", [True, False])
 def test_draws_are_the_theory_at_the_dimensions_of_the_sweep(shared_inputs):
     config = dataclasses.replace(FINITE, shared_inputs=shared_inputs)
