@@ -1,11 +1,10 @@
 """The engine of a sweep: draws, compiles and runs its units of work on the devices that there are."""
 
-import collections
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -34,6 +33,7 @@ from jaxalign.networks import Network
 from jaxalign.streams import Role, stream
 from jaxalign.sweep import comparison, processes
 from jaxalign.sweep.config import SweepConfig
+from jaxalign.sweep.recent import Recent
 from jaxalign.sweep.seconds import Seconds
 from jaxalign.sweep.units import Unit, padded_rows
 from jaxalign.threads import start_device
@@ -96,8 +96,8 @@ class Engine:
         self.seconds = Seconds()
         self._keep_state = keep_state
         self.draws_kept = max(self.workers, self.devices) + 1
-        self._draws = _Recent(self.draws_kept)
-        self._placed = _Recent(len(config.networks))
+        self._draws = Recent(self.draws_kept)
+        self._placed = Recent(len(config.networks))
         self._too_large: set[tuple[Network, int, int]] = set()
 
     def load_data(self) -> None:
@@ -385,21 +385,3 @@ class _Drawn:
                 shared, members = host_arguments(spec, self._data)
                 self._of[network] = (to_host(shared) if self._on_host else shared), members
             return self._of[network]
-
-
-class _Recent:
-    """The values that were asked for last; one that is being made is waited for."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._lock = threading.Lock()
-        self._values: collections.OrderedDict[Any, Any] = collections.OrderedDict()
-
-    def get(self, key: Any, make: Callable[[], Any]) -> Any:
-        with self._lock:
-            if key not in self._values:
-                self._values[key] = make()
-                while len(self._values) > self._size:
-                    self._values.popitem(last=False)
-            self._values.move_to_end(key)
-            return self._values[key]
