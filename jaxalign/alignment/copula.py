@@ -1,6 +1,5 @@
 """The conditional copula entropy, from the ranks of nearest neighbours."""
 
-import itertools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -21,8 +20,8 @@ BIN_GROWTH = 1.2
 LARGEST_BIN = 1 / 20
 HISTOGRAM_BINS = 20
 
-# They share the mass below the edge between them, in one pass over the samples; more of them need more registers.
-_BINS_AT_ONCE = 2
+# Samples side by side, one vector; as many vectors of them, or bins, as are unrolled in one expression.
+_LANES, _VECTORS, _BINS = 16, 32, 16
 
 
 def conditional_copula_entropy(
@@ -88,15 +87,18 @@ def log_bins(ranks: Ranks) -> Float32[Array, ""]:
     """
     samples = ranks.less.size
     edges = log_bin_edges(ranks.less.shape[-1])
-    q, squares, products, paired = bin_masses(ranks, edges)
-    occupied = q > 0
+    own = _spread(ranks.less.reshape(-1), ranks.equal.reshape(-1))
+    partner = ranks.reciprocal.reshape(-1)
+    # A sample that has none is given one that is spread over infinitely many ranks, which leaves nothing for a bin.
+    tied = jnp.where(partner >= 0, ranks.equal.reshape(-1)[partner], jnp.inf)
+    partners = _spread(ranks.less.reshape(-1)[partner], tied)
 
-    def weigh(moments: Float32[Array, " bins"]) -> Float32[Array, " bins"]:
-        return jnp.where(occupied, moments / jnp.where(occupied, q, 1), 0)
-
-    alone = jnp.sum(_jackknife(samples * q) * (weigh(squares) - q))
-    in_pairs = (jnp.sum(weigh(products)) - paired) / 2
-    return _binned_entropy(q, edges) + (alone + in_pairs) / samples
+    q = _mean_masses(own, edges)
+    share = jnp.where(q > 0, 1 / jnp.where(q > 0, q, 1), 0)
+    jackknife = _jackknife(samples * q)
+    weighed = _sum_of_products(own, partners, edges, jackknife * share, share / 2) / samples
+    paired = jnp.mean((partner >= 0).astype(jnp.float32))
+    return _binned_entropy(q, edges) + (weighed - jnp.sum(jackknife * q) - paired / 2) / samples
 
 
 def _jackknife(count: Float32[Array, "..."]) -> Float32[Array, "..."]:
@@ -108,7 +110,7 @@ def _jackknife(count: Float32[Array, "..."]) -> Float32[Array, "..."]:
 def histogram(ranks: Ranks) -> Float32[Array, ""]:
     """H = -sum_b q_b log(q_b / w) over equal bins; the rank r fills the interval (r - 1, r] / (N - 1)."""
     edges = np.linspace(0, ranks.less.shape[-1] - 1, HISTOGRAM_BINS + 1)
-    return _binned_entropy(bin_masses(ranks, edges).mean, edges)
+    return _binned_entropy(bin_masses(ranks, edges), edges)
 
 
 def vasicek(ranks: Ranks) -> Float32[Array, ""]:
@@ -150,43 +152,86 @@ def log_bin_edges(n: int) -> np.ndarray:
     return np.array(edges, dtype=np.float64)
 
 
-class BinMasses(NamedTuple):
-    """Means over samples of the mass in a bin, of its square, of its product with the partner's; and the fraction f."""
-
-    mean: Float32[Array, " bins"]
-    square: Float32[Array, " bins"]
-    product: Float32[Array, " bins"]
-    paired: Float32[Array, ""]
+def bin_masses(ranks: Ranks, edges: np.ndarray) -> Float32[Array, " bins"]:
+    """The mean over samples of their masses in bins between `edges`; they sum to 1."""
+    return _mean_masses(_spread(ranks.less.reshape(-1), ranks.equal.reshape(-1)), edges)
 
 
-def bin_masses(ranks: Ranks, edges: np.ndarray) -> BinMasses:
-    """The masses of the samples in bins between `edges`.
+class _Spread(NamedTuple):
+    """Samples whose mass is spread over ranks: below an edge e lies slope e + offset of it, cut off at 0 and 1."""
+
+    slope: Float32[Array, "..."]
+    offset: Float32[Array, "..."]
+
+    def below(self, edges: Float32[Array | np.ndarray, "..."]) -> Float32[Array, "..."]:
+        """The mass below edges of a shape that broadcasts with that of the samples."""
+        mass = edges * self.slope + self.offset
+        # One instruction each, while jnp.clip takes care of NaN.
+        positive = jnp.where(mass > 0, mass, 0.0)
+        return jnp.where(positive < 1, positive, 1.0)
+
+
+def _spread(less: Array, equal: Array) -> _Spread:
+    """Spreads each sample evenly over the ranks less + 1 ... less + equal.
+
+    The compiler keeps the result of a division that is used at many edges. What is cheaper, as a product for the
+    offset, it would repeat at each of them, with the look-up of partners before it.
+    """
+    equal = equal.astype(jnp.float32)
+    return _Spread(1 / equal, -less.astype(jnp.float32) / equal)
+
+
+def _mean_masses(samples: _Spread, edges: np.ndarray) -> Float32[Array, " bins"]:
+    """The mean over samples of their masses in bins.
 
     Divided by the sum over bins, not by the constant number of samples: the compiler turns the latter into a product
-    with a rounded reciprocal, and a single full bin would not hold exactly 1.
+    with a rounded reciprocal, and a single full bin would not hold exactly 1. The lanes are added up by a product,
+    because the compiler would compute a sum together with all that is added before, and then without vectors.
     """
-    # The mass below an edge e is (e - less) / equal, cut off at 0 and 1.
-    slope = 1 / ranks.equal.reshape(-1).astype(jnp.float32)
-    offset = -ranks.less.reshape(-1).astype(jnp.float32) * slope
-    partner = ranks.reciprocal.reshape(-1)
-    has_partner = (partner >= 0).astype(jnp.float32)
-    partner_slope, partner_offset = slope[partner] * has_partner, offset[partner] * has_partner
+    vectors = -(-samples.slope.size // _LANES)
+    blocks = -(-vectors // _VECTORS)
+    unrolled = -(-vectors // blocks)
+    # What is filled in has no mass below any edge.
+    padding = blocks * unrolled * _LANES - samples.slope.size
+    padded = [jnp.pad(x, (0, padding)).reshape(blocks, unrolled, 1, _LANES) for x in samples]
+    below = jnp.zeros((blocks, len(edges), _LANES))
+    for i in range(unrolled):
+        below += _Spread(*(x[:, i] for x in padded)).below(jnp.asarray(edges, jnp.float32)[None, :, None])
+    of_blocks = jnp.matmul(below, jnp.ones(_LANES), precision=lax.Precision.HIGHEST)
+    sums = jnp.diff(jnp.sum(of_blocks, axis=0))
+    return sums / jnp.sum(sums)
 
-    def moments(edges: Array) -> Array:
-        def masses(slope: Array, offset: Array) -> list[Array]:
-            below = [jnp.clip(edge * slope + offset, 0, 1) for edge in edges]
-            return [upper - lower for lower, upper in itertools.pairwise(below)]
 
-        own, partners = masses(slope, offset), masses(partner_slope, partner_offset)
-        return jnp.array([(jnp.sum(p), jnp.sum(p * p), jnp.sum(p * q)) for p, q in zip(own, partners, strict=True)])
-
-    # Bins beyond the last one are empty.
+def _sum_of_products(
+    own: _Spread,
+    partners: _Spread,
+    edges: np.ndarray,
+    squares: Float32[Array, " bins"],
+    products: Float32[Array, " bins"],
+) -> Float32[Array, ""]:
+    """Sum over samples i and bins b of squares_b p_ib^2 + products_b p_ib p_i'b, in one pass over the samples."""
     bins = len(edges) - 1
-    filled = np.append(edges, np.full(-bins % _BINS_AT_ONCE, edges[-1]))
-    groups = np.arange(0, len(filled) - 1, _BINS_AT_ONCE)[:, None] + np.arange(_BINS_AT_ONCE + 1)
-    sums, squares, products = lax.map(moments, jnp.asarray(filled[groups], jnp.float32)).reshape(-1, 3)[:bins].T
-    samples = jnp.sum(sums)
-    return BinMasses(sums / samples, squares / samples, products / samples, jnp.sum(has_partner) / samples)
+    groups = -(-bins // _BINS)
+    unrolled = -(-bins // groups)
+    # The bins beyond the last one are empty.
+    padding = groups * unrolled - bins
+    edges = np.append(edges, np.full(padding, edges[-1])).astype(np.float32)
+    squares, products = (jnp.pad(x, (0, padding)).reshape(groups, unrolled, 1) for x in (squares, products))
+
+    own, partners = (_Spread(*(x[None] for x in spread)) for spread in (own, partners))
+
+    def below(edge: int) -> tuple[Array, Array]:
+        of_groups = edges[np.arange(groups) * unrolled + edge, None]
+        return own.below(of_groups), partners.below(of_groups)
+
+    total = jnp.zeros((groups, own.slope.size))
+    lower = below(0)
+    for i in range(unrolled):
+        upper = below(i + 1)
+        p, of_partner = upper[0] - lower[0], upper[1] - lower[1]
+        total += p * (squares[:, i] * p + products[:, i] * of_partner)
+        lower = upper
+    return jnp.sum(jnp.matmul(total, jnp.ones(own.slope.size), precision=lax.Precision.HIGHEST))
 
 
 def _binned_entropy(q: Float32[Array, " bins"], edges: np.ndarray) -> Float32[Array, ""]:

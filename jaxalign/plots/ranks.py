@@ -92,7 +92,7 @@ def _distribution(
 ) -> tuple[Float32[Array, " bins"], Float32[Array, ""], Float32[Array, ""]]:
     """The share of ranks in each bin, the conditional copula entropy, and the information imbalance."""
     ranks, _ = pair_ranks(a, b, neighbors)
-    return bin_masses(ranks, log_bin_edges(a.shape[0])).mean, log_bins(ranks), mean_rank(ranks)
+    return bin_masses(ranks, log_bin_edges(a.shape[0])), log_bins(ranks), mean_rank(ranks)
 
 
 def _number(value: Any) -> str:
