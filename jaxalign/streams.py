@@ -5,6 +5,7 @@ sizes are therefore nested (the first n rows of one stream) and noise levels sca
 """
 
 import enum
+import functools
 from collections.abc import Callable
 
 import jax
@@ -25,15 +26,19 @@ class Role(enum.IntEnum):
 
 def stream(seed: int, role: Role, replicate: int = 0, member: int = 0) -> Key[Array, ""]:
     """The key of one stream. What is shared by all members of a replicate is drawn from member 0's."""
-    key = jax.random.key(seed)
-    for part in (role, replicate, member):
-        key = jax.random.fold_in(key, part)
-    return key
+    return jax.random.fold_in(_replicate_key(seed, role, replicate), member)
 
 
 def member_streams(seed: int, role: Role, replicate: int, members: int) -> Key[Array, " members"]:
     """The keys of members 0 to `members` - 1."""
-    return jnp.stack([stream(seed, role, replicate, member) for member in range(members)])
+    return jax.vmap(functools.partial(jax.random.fold_in, _replicate_key(seed, role, replicate)))(jnp.arange(members))
+
+
+def _replicate_key(seed: int, role: Role, replicate: int) -> Key[Array, ""]:
+    key = jax.random.key(seed)
+    for part in (role, replicate):
+        key = jax.random.fold_in(key, part)
+    return key
 
 
 def draw_rows(key: Key[Array, ""], n: int, draw: Callable[[Key[Array, ""]], PyTree[Array]]) -> PyTree[Array]:

@@ -84,9 +84,10 @@ def draw_group(
         drawn, clean = _draw_inputs(task, rows, world, stream(seed, Role.INPUTS, replicate))
         inputs = [(drawn, clean)] * len(noise_keys)
     else:
-        inputs = [_draw_inputs(task, rows, world, key) for key in keys(Role.INPUTS)]
+        inputs = [_draw_inputs(task, rows, world, key) for key in _each(keys(Role.INPUTS))]
         drawn = jnp.asarray(np.tile(_stack([own for own, _ in inputs]), (len(noise),) + (1,) * inputs[0][0].ndim))
-    targets = _stack([_corrupt(task, key, clean, levels) for key, (_, clean) in zip(noise_keys, inputs, strict=True)])
+    noisy = [_corrupt(task, key, clean, levels) for key, (_, clean) in zip(_each(noise_keys), inputs, strict=True)]
+    targets = _stack(noisy)
     by_level = np.swapaxes(targets, 0, 1)
     return GroupData(
         world=world,
@@ -142,6 +143,11 @@ def _draw_test(task: Task, probes: int, world: PyTree[Array], key: Key[Array, ""
 def _build(network: Network, input_shape: tuple[int, ...], n_outputs: int, key: Key[Array, ""]) -> PyTree:
     _, *variables = nnx.split(network.build(nnx.Rngs(key), input_shape, n_outputs), nnx.Param, ...)
     return tuple(variables)
+
+
+def _each(keys: Key[Array, " members"]) -> list[Key[Array, ""]]:
+    """One after the other; iterating over an array compiles a program with an output for each."""
+    return [keys[i] for i in range(len(keys))]
 
 
 def _stack(leaves: Sequence[Any]) -> Any:
