@@ -174,10 +174,11 @@ class Sweep:
 def _check_view(config: "jaxalign.SweepConfig", x: str, theory: bool, between: bool) -> None:
     from jaxalign.networks import n_parameters
     from jaxalign.plots import X_AXES
+    from jaxalign.sweep.predict import check_predictable
 
     checks.choice("x", x, [name for name in X_AXES if name != "alpha" or config.task.alpha(1) is not None])
     if theory:
-        jaxalign.predict(config)
+        check_predictable(config)
     if between and len(config.networks) < 2:
         checks.reject("between", "False for a single network", between)
     sizes = {n_parameters(network, config.task.input_shape, config.task.n_outputs) for network in config.networks}

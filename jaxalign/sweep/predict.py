@@ -30,6 +30,14 @@ _DRAWS_OF_PROBES = 64
 _DRAWS_OF_TEACHERS = 256
 
 
+class Predictable(NamedTuple):
+    """What of a sweep has a theory, and of each other network why it has none."""
+
+    task: LinearTeacher
+    networks: list[LinearNetwork]
+    reasons: list[str]
+
+
 class _Modes(NamedTuple):
     """A solved network; the axis `draws` is over teachers where what is learned depends on their direction.
 
@@ -92,6 +100,21 @@ def predict(config: SweepConfig | str, *, draws: int | None = None) -> xr.Datase
         config = presets[config]
     if not isinstance(config, SweepConfig):
         checks.reject("config", "a SweepConfig or the name of a preset", config)
+    predictable = check_predictable(config)
+    if draws is not None:
+        checks.integer("draws", draws, 2)
+        if not has_finite_size(config):
+            only = "None: only for one output and isotropic inputs are there samples, not for"
+            checks.reject("draws", f"{only} {config.task}", draws)
+    return _assemble(config, predictable, draws)
+
+
+def check_predictable(config: SweepConfig) -> Predictable:
+    """Returns the part of a sweep that `predict` knows the theory of, without computing it.
+
+    Raises:
+      ValueError: if there is none; the message says why.
+    """
     task = config.task
     if not isinstance(task, LinearTeacher):
         checks.reject("task", "a LinearTeacher: predict knows solved linear networks on a linear teacher", task)
@@ -100,13 +123,7 @@ def predict(config: SweepConfig | str, *, draws: int | None = None) -> xr.Datase
     if not known:
         why = "; ".join(f"{network} {reason}" for network, reason in reasons.items())
         checks.reject("networks", f"solved linear networks, the only ones with a theory ({why})", config.networks)
-    if draws is not None:
-        checks.integer("draws", draws, 2)
-        if not has_finite_size(config):
-            checks.reject(
-                "draws", f"None: only for one output and isotropic inputs are there samples, not for {task}", draws
-            )
-    return _assemble(config, task, known, [f"{network} {reason}" for network, reason in reasons.items()], draws)
+    return Predictable(task, known, [f"{network} {reason}" for network, reason in reasons.items()])
 
 
 def has_finite_size(config: SweepConfig) -> bool:
@@ -151,9 +168,8 @@ def _kept(task: LinearTeacher, hidden: int) -> int:
     return min(hidden, task.outputs)
 
 
-def _assemble(
-    config: SweepConfig, task: LinearTeacher, known: list[LinearNetwork], reasons: list[str], draws: int | None
-) -> xr.Dataset:
+def _assemble(config: SweepConfig, predictable: Predictable, draws: int | None) -> xr.Dataset:
+    task, known, reasons = predictable
     snr, n = np.array(config.noise), np.array(config.n_train)
     count, cell = len(config.networks), (snr.size, n.size)
     error = np.full((count, *cell), np.nan)
@@ -168,9 +184,11 @@ def _assemble(
             j = config.networks.index(b)
             if j > i:
                 continue
-            cross = modes[a].cross if a is b else _cross_of_two(task, a, b, snr, n, config.shared_inputs)
-            found, errors = _compare(config, task, modes[a].norm, modes[b].norm, cross), {}
-            if draws is not None:
+            errors: dict[str, np.ndarray] = {}
+            if draws is None:
+                cross = modes[a].cross if a is b else _cross_of_two(task, a, b, snr, n, config.shared_inputs)
+                found = _compare(config, task, modes[a].norm, modes[b].norm, cross)
+            else:
                 found, errors = sample_pair(config, task, a, b, min(config.probes, _MOST_PROBES), draws)
                 if a is b and not isinstance(a.solver, theory.MinNorm):
                     error[i], error_stderr[i] = found["test_error"], errors["test_error"]
