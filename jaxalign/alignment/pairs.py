@@ -248,10 +248,14 @@ def stack(representations: Any) -> tuple[Float32[Array, "k n d"], tuple[int, ...
     return jnp.stack(widened), widths
 
 
+# Full-width vectors, which the compiler avoids by itself, and products and sums by its own code: by the YNN library
+# they take up to 1.5 times as long, and with a pool of two threads a call of it was seen not to end.
+_ON_CPU = {"xla_cpu_prefer_vector_width": 512, "xla_cpu_experimental_ynn_fusion_type": ""}
+
+
 @functools.cache
 def _compiled(function: Any) -> Any:
-    """The jitted function; on a CPU with full-width vectors, which the compiler avoids by itself."""
-    options: Any = {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else None
+    options: Any = _ON_CPU if jax.default_backend() == "cpu" else None
     static = {"family", "plan", "blocks"} & {*inspect.signature(function).parameters}
     return jax.jit(function, static_argnames=tuple(sorted(static)), compiler_options=options)
 

@@ -14,9 +14,12 @@ STACKED, VMAP, LOOP = "stacked", "vmap", "loop"
 
 _CPU_NUMBERS = 2**19
 _NOISY_INPUT_BYTES = 2**30
-# Products by Eigen, up to 1.7 times as fast as the default for those of stacked layers, and full AVX-512 vectors.
-# Products of one member, and batches of products, are up to 1.6 times slower by Eigen.
-_STACKED_ON_CPU = {"xla_cpu_experimental_ynn_fusion_type": "", "xla_cpu_prefer_vector_width": 512}
+# Products by Eigen instead of the YNN library: on two cores sweeps of any network are 1.1 to 1.3 times as fast. With
+# that library a program with a long loop also keeps 2.4 kB per product until it ends, unless a thread is idle, and with
+# a pool of two threads a call was seen not to end.
+_ON_CPU = {"xla_cpu_experimental_ynn_fusion_type": ""}
+# Full AVX-512 vectors, which the compiler avoids by itself.
+_STACKED_ON_CPU = {"xla_cpu_prefer_vector_width": 512}
 
 
 @runtime_checkable
@@ -124,8 +127,10 @@ def choose_layout(
 
 def compiler_options(network: Network, task: Task, *, shared_rows: bool, chunk: int | None) -> dict[str, Any]:
     """The options with which a program with this layout is compiled for the present backend."""
+    if jax.default_backend() != "cpu":
+        return {}
     stacked = chunk != 1 and not is_solved(network) and _stacked(network, shared_rows and not task.noise_on_inputs)
-    return dict(_STACKED_ON_CPU) if stacked and jax.default_backend() == "cpu" else {}
+    return _ON_CPU | (_STACKED_ON_CPU if stacked else {})
 
 
 def _stacked(network: Network, shared_rows: bool) -> bool:

@@ -14,7 +14,6 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxalign import checks
-from jaxalign.threads import start_device
 
 Images = Float[Array, "rows height width channels"]
 Kernel = Float[Array, "size size channels outputs"]
@@ -55,7 +54,6 @@ def convolve(images: Images, kernel: Kernel, lowering: str | None = None) -> Ima
 
 def default_lowering(backend: str | None = None) -> str:
     """The lowering for a backend: "lanes" on CPUs, where it was fastest at every width; matrix products elsewhere."""
-    start_device()
     return "lanes" if (backend or jax.default_backend()) == "cpu" else "patches"
 
 

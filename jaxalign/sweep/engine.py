@@ -36,7 +36,6 @@ from jaxalign.sweep.config import SweepConfig
 from jaxalign.sweep.recent import Recent
 from jaxalign.sweep.seconds import Seconds
 from jaxalign.sweep.units import Unit, padded_rows
-from jaxalign.threads import start_device
 
 logger = logging.getLogger("jaxalign")
 
@@ -85,7 +84,6 @@ class Engine:
         """
         if memory_budget is not None:
             checks.integer("memory_budget", memory_budget)
-        start_device()
         devices = jax.devices() if devices is None else list(devices)
         self.config = config
         self.mesh = Mesh(np.array(devices), (MEMBERS,)) if len(devices) > 1 else None

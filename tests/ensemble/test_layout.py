@@ -130,7 +130,6 @@ def test_a_network_knows_best():
 
 def test_solved_members_are_solved_at_once():
     assert at_once(LinearNetwork(20_000)) is None and at_once(LinearNetwork(20_000, solver=None)) == 1
-    assert options(LinearNetwork(4)) == {}
 
 
 def test_noisy_inputs_of_a_batch_fit_into_a_gibibyte():
@@ -160,7 +159,9 @@ def test_rows_of_ones_own_are_not_stacked_and_count():
     assert chosen(MLP(16), NoisyInputs(dim=784), batch_size=128).name == "vmap"
 
 
-def test_only_stacked_perceptrons_have_compiler_options():
-    assert options(MLP(4)) and options(MLP(4)) == options(LinearNetwork(4, solver=None))
-    assert options(CNN(2)) == options(Rows()) == options(MLP(4), chunk=1) == options(MLP(4), shared_rows=False) == {}
-    assert options(MLP(4), NoisyInputs(dim=20)) == {}
+def test_only_stacked_perceptrons_ask_for_full_vectors():
+    width, library = "xla_cpu_prefer_vector_width", "xla_cpu_experimental_ynn_fusion_type"
+    assert options(MLP(4)) == options(LinearNetwork(4, solver=None)) == {library: "", width: 512}
+    others = [options(CNN(2)), options(Rows()), options(MLP(4), chunk=1), options(MLP(4), shared_rows=False)]
+    assert others == [{library: ""}] * 4 == [options(network) for network in [LinearNetwork(4)] * 4]
+    assert options(MLP(4), NoisyInputs(dim=20)) == {library: ""}
