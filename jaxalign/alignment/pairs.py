@@ -249,7 +249,7 @@ def stack(representations: Any) -> tuple[Float32[Array, "k n d"], tuple[int, ...
 
 
 # Full-width vectors, which the compiler avoids by itself, and products and sums by its own code: by the YNN library
-# they take up to 1.5 times as long, and with a pool of two threads a call of it was seen not to end.
+# they take up to 1.5 times as long, and some programs never end (jax-ml/jax issue 39257).
 _ON_CPU = {"xla_cpu_prefer_vector_width": 512, "xla_cpu_experimental_ynn_fusion_type": ""}
 
 

@@ -15,8 +15,8 @@ STACKED, VMAP, LOOP = "stacked", "vmap", "loop"
 _CPU_NUMBERS = 2**19
 _NOISY_INPUT_BYTES = 2**30
 # Products by Eigen instead of the YNN library: on two cores sweeps of any network are 1.1 to 1.3 times as fast. With
-# that library a program with a long loop also keeps 2.4 kB per product until it ends, unless a thread is idle, and with
-# a pool of two threads a call was seen not to end.
+# that library a program with a long loop also keeps 2.4 kB per product until it ends, unless a thread is idle, and some
+# programs never end (jax-ml/jax issue 39257).
 _ON_CPU = {"xla_cpu_experimental_ynn_fusion_type": ""}
 # Full AVX-512 vectors, which the compiler avoids by itself.
 _STACKED_ON_CPU = {"xla_cpu_prefer_vector_width": 512}
