@@ -58,6 +58,7 @@ def test_equals_pairwise_calls(name, points, values):
     np.testing.assert_allclose(values[name], np.array(expected), atol=5e-6)
 
 
+@pytest.mark.slow
 def test_neighbors(points):
     names = tuple(name for name in NAMES if METRICS[name].neighbors)
     expected = singles(names, points[0], points[1], neighbors=2)
@@ -105,6 +106,7 @@ def test_the_diagonal_of_ranks_is_exact(n):
         assert np.all(np.diag(matrix) == np.float32(get_metric(name).identical(n)))
 
 
+@pytest.mark.slow
 def test_smaller_tiles_change_nothing(points, values):
     for family in pairs.families_of(VARIOUS, None, 60):
         plan = plan_family(family, 3, 60, 4, 0, AMPLE)._replace(group=2, pairs=2, rows=7)
@@ -113,6 +115,7 @@ def test_smaller_tiles_change_nothing(points, values):
             np.testing.assert_allclose(cut[name], values[name], atol=2e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_null_is_the_measure_of_shuffled_rows(points):
     orders = draw_orders(3, 60, seed=0)
     for family in pairs.families_of(VARIOUS, None, 60):
@@ -147,6 +150,7 @@ def test_a_member_that_is_not_finite_is_nan_and_alone(points, values):
         np.testing.assert_allclose(matrix[others], values[name][others], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_widths_may_differ():
     rng = np.random.default_rng(4)
     members = [rng.normal(size=(60, d)).astype(np.float32) for d in (2, 5, 80)]

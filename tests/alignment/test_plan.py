@@ -126,6 +126,7 @@ def test_prediction_of_a_plan_of_half_the_memory(family):
     assert 0.7 <= plan.bytes / actual_bytes(family, plan, *sizes) <= 3
 
 
+@pytest.mark.slow
 def test_a_small_budget_changes_no_value():
     rng = np.random.default_rng(0)
     points = (rng.normal(size=(60, 4)) + rng.normal(size=(3, 60, 4))).astype(np.float32)

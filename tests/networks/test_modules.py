@@ -190,6 +190,7 @@ def test_a_store_knows_the_class_again_and_refuses_another_of_its_name(tmp_path)
         again(Other, n_train=(10, 20))
 
 
+@pytest.mark.slow
 def test_dropout_is_drawn_at_every_step_and_off_in_evaluation():
     """Without label noise members of equal initial weights are one network, if evaluation draws nothing."""
     common = {

@@ -36,6 +36,7 @@ def test_units_that_are_compared(networks, layer, units):
     assert compared_units(dataclasses.replace(CONFIG, networks=networks, layer=layer)) == units
 
 
+@pytest.mark.slow
 def test_silent_units_change_no_measure(tmp_path):
     dataset = run_sweep(CONFIG, tmp_path / "s.zarr", progress=False, save_representations=True)
     representations = xr.open_zarr(tmp_path / "s.zarr", consolidated=False)["representation"]

@@ -240,6 +240,7 @@ def test_the_command_is_stopped_and_goes_on(tmp_path):
     assert "members_done" not in load_sweep(tmp_path / "out" / "sweep.zarr")
 
 
+@pytest.mark.slow
 def test_the_lock_of_a_killed_process_is_taken_over(server, sweep, undisturbed, tmp_path):
     store = tmp_path / "sweep.zarr"
     first = server.start(sweep(store))

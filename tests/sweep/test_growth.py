@@ -194,6 +194,7 @@ def test_out_of_memory_halves_what_is_trained_at_once(monkeypatch, caplog):
         run(config)
 
 
+@pytest.mark.slow
 def test_a_budget_halves_what_is_trained_at_once_before_anything_is_run(monkeypatch, caplog):
     config = replace(members=8, networks=(MLP(hidden=3),))
     whole = run(config)
@@ -261,6 +262,7 @@ def test_handlers_of_the_user_are_respected(monkeypatch, capsys):
     assert "4 of 4 cells" in records[-1].getMessage() and not [r for r in records if r.levelno < logging.INFO]
 
 
+@pytest.mark.slow
 def test_saved_parameters_are_those_of_the_results(tmp_path):
     store = tmp_path / "sweep.zarr"
     run(CONFIG, store, save_parameters=True)
