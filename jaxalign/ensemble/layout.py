@@ -14,7 +14,7 @@ STACKED, VMAP, LOOP = "stacked", "vmap", "loop"
 
 _CPU_NUMBERS = 2**19
 _NOISY_INPUT_BYTES = 2**30
-# Products by Eigen instead of the YNN library: on two cores sweeps of any network are 1.1 to 1.3 times as fast. With
+# Products by Eigen instead of the YNN library: on two cores sweeps are up to 1.4 times as fast. With
 # that library a program with a long loop also keeps 2.4 kB per product until it ends, unless a thread is idle, and some
 # programs never end (jax-ml/jax issue 39257).
 _ON_CPU = {"xla_cpu_experimental_ynn_fusion_type": ""}
