@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32
 
-from jaxalign.alignment.distances import prepare
+from jaxalign.alignment.distances import standardize
 
 
 class DegenerateRepresentationWarning(UserWarning):
@@ -109,7 +109,7 @@ def _duplicated_rows(points: np.ndarray) -> int:
 def _rank(points: np.ndarray) -> int:
     """From the Gram matrix in float64, whose rounding lies far below the threshold on float32 input."""
     n, d = points.shape
-    centred = np.asarray(prepare(jnp.asarray(points)[None])[0], np.float64)
+    centred = np.asarray(standardize(jnp.asarray(points)), np.float64)
     centred -= centred.mean(0)
     gram = centred.T @ centred if d <= n else centred @ centred.T
     squared = np.linalg.eigvalsh(gram)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from jaxalign import checks
 from jaxalign.alignment import inputs
-from jaxalign.alignment.distances import power_of_two_below
+from jaxalign.alignment.distances import power_of_two_below, standardize
 from jaxalign.alignment.forms import FromMatrices, measure
 from jaxalign.alignment.kernels import ROUNDING, over_rows, squared_distances, without_rounding
 
@@ -104,7 +104,7 @@ def _pearson(squared: bool) -> FromMatrices:
 
     def embed(points: Float32[Array, "n d"]) -> _Distances:
         n = len(points)
-        points = without_rounding(points)
+        points = without_rounding(standardize(points))
         norms = jnp.sum(points * points, axis=1)
         (means,) = over_rows(lambda i: (jnp.sum(distances(points, norms, i), axis=1) / (n - 1),), n)
         return _Distances(points, norms, jnp.mean(means))
@@ -129,7 +129,7 @@ def _embed_ranks(points: Float32[Array, "n d"]) -> _CentredRanks:
     the list.
     """
     n = len(points)
-    points = without_rounding(points)
+    points = without_rounding(standardize(points))
     norms = jnp.sum(points * points, axis=1)
     (distances,) = over_rows(lambda i: (squared_distances(points, norms, i),), n)
     pairs = jnp.arange(n * (n - 1) // 2, dtype=jnp.int32)

@@ -1,6 +1,5 @@
 """Distances between the probes of one representation, in the form the rank kernel needs."""
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Float32, Int
@@ -31,10 +30,9 @@ def standardize(x: Float32[Array, "n d"]) -> Float32[Array, "n d"]:
     return x - centre[None]
 
 
-def prepare(representations: Float32[Array, "k n d"]) -> Float32[Array, "k n d"]:
-    """Standardizes each representation; one with a value that is not finite becomes all zeros."""
-    finite = all_finite(representations)
-    return jax.vmap(standardize)(jnp.where(finite[:, None, None], representations, 0.0))
+def finite_points(representations: Float32[Array, "k n d"]) -> Float32[Array, "k n d"]:
+    """The representations; one with a value that is not finite becomes all zeros."""
+    return jnp.where(all_finite(representations)[:, None, None], representations, 0.0)
 
 
 def all_finite(representations: Float32[Array, "k n d"]) -> Array:

@@ -1,8 +1,8 @@
 """The three forms in which a measure can be written, so that all pairs share the work done per representation.
 
 Every measure is stated for one pair of representations, or for one representation; batching over pairs, tiles and
-permutations is done in `pairs` alone. All functions are pure and take `points`, one representation as `prepare`
-returns it: shape (N, D), float32, finite, of order one, about centred.
+permutations is done in `pairs` alone. All functions are pure and take `points`, one representation of shape
+(N, D), float32, finite, and otherwise as it was given: what works with products standardizes it first.
 """
 
 import functools
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float32, Int32, PyTree
 
-from jaxalign.alignment.distances import all_finite, prepare
+from jaxalign.alignment.distances import all_finite, finite_points
 from jaxalign.alignment.ranks import Ranks, pair_ranks
 
 # Rows of the N x N matrices that are held at once.
@@ -67,7 +67,7 @@ def measure(form: Form, a: Float32[Array, "n da"], b: Float32[Array, "n db"], ne
         ranks, finite = pair_ranks(a, b, neighbors)
         return jnp.where(finite, form.statistic(ranks), jnp.nan)
     finite = all_finite(a[None])[0] & all_finite(b[None])[0]
-    a, b = prepare(a[None])[0], prepare(b[None])[0]
+    a, b = finite_points(a[None])[0], finite_points(b[None])[0]
     if isinstance(form, FromStates):
         value = form.compare(form.embed(a, neighbors), form.embed(b, neighbors))
     else:

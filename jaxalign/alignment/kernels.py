@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from jaxalign import checks
 from jaxalign.alignment import inputs
+from jaxalign.alignment.distances import standardize
 from jaxalign.alignment.forms import MATRIX_ROWS, FromMatrices, measure
 
 # What the product of a distance or of a centred kernel leaves where the exact value is 0, relative to its terms.
@@ -141,7 +142,7 @@ def _centred(points: Float32[Array, "n d"]) -> Float32[Array, "n d"]:
 
 
 def _embed_linear(points: Float32[Array, "n d"]) -> _Points:
-    return _Points(_centred(without_rounding(points)))
+    return _Points(_centred(without_rounding(standardize(points))))
 
 
 def _permute_points(state: _Points, order: Int32[Array, " n"]) -> _Points:
@@ -153,7 +154,7 @@ def _linear_rows(state: _Points, indices: Int32[Array, " rows"]) -> Float32[Arra
 
 
 def _embed_linear_debiased(points: Float32[Array, "n d"]) -> _CentredKernel:
-    points = _centred(without_rounding(points))
+    points = _centred(without_rounding(standardize(points)))
     norms = jnp.sum(points * points, axis=1)
     total = jnp.sum(points, axis=0)
     sums = jnp.matmul(points, total, precision=lax.Precision.HIGHEST) - norms
@@ -180,7 +181,7 @@ def rbf_form(bandwidth: float, debiased: bool) -> FromMatrices:
 
     def embed(points: Float32[Array, "n d"]) -> _CentredKernel:
         n = len(points)
-        points = without_rounding(points)
+        points = without_rounding(standardize(points))
         norms = jnp.sum(points * points, axis=1)
         median = median_squared_distance(points, norms)
 
@@ -224,7 +225,7 @@ def _centre(
 
 
 def without_rounding(points: Float32[Array, "n d"]) -> Float32[Array, "n d"]:
-    """The points as `prepare` returns them; zeros if they differ by no more than the rounding of the raw values.
+    """Standardized points; zeros if they differ by no more than the rounding of the raw values.
 
     The raw values were scaled to a largest one in [1, 2), whose last place is 2^-23.
     """

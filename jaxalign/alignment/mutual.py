@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float32, Int32
 from numpy.typing import ArrayLike
 
 from jaxalign.alignment import inputs
+from jaxalign.alignment.distances import standardize
 from jaxalign.alignment.forms import FromStates, measure
 from jaxalign.alignment.ranks import choose_tile, nearest_neighbors
 
@@ -106,7 +107,8 @@ class Neighborhoods(NamedTuple):
 def find_neighborhoods(points: Float32[Array, "n d"], neighbors: int) -> Neighborhoods:
     """The state of both measures."""
     nearest = nearest_neighbors(points[None], neighbors, choose_tile(len(points)))[0]
-    centred = points - jnp.mean(points, axis=0, keepdims=True)
+    centred = standardize(points)
+    centred = centred - jnp.mean(centred, axis=0, keepdims=True)
     kernel = lax.map(lambda j: jnp.sum(centred * centred[j], axis=1), nearest)
     return Neighborhoods(nearest, kernel, jnp.any(points != points[:1]))
 

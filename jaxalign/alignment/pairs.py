@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float32, Int, Int32, PyTree
 
 from jaxalign import checks
 from jaxalign.alignment import inputs
-from jaxalign.alignment.distances import all_finite, prepare
+from jaxalign.alignment.distances import all_finite, finite_points
 from jaxalign.alignment.forms import FromMatrices, FromRanks, FromStates, cosines, inner_products
 from jaxalign.alignment.plan import Family, Plan, default_budget, plan_family
 from jaxalign.alignment.ranks import (
@@ -109,7 +109,7 @@ def measure_family(points: Float32[Array, "k n d"], family: Family, plan: Plan) 
 def _rank_part(
     representations: Float32[Array, "k n d"], first: Int[Array, ""], family: Family, plan: Plan, blocks: int
 ) -> tuple[Array, Array, Array]:
-    return rank_blocks(prepare(representations), family.neighbors, plan.tile, first, blocks)
+    return rank_blocks(finite_points(representations), family.neighbors, plan.tile, first, blocks)
 
 
 def _join_parts(
@@ -146,7 +146,7 @@ def null_matrices(
 def pair_matrices(representations: Float32[Array, "k n d"], family: Family, plan: Plan) -> dict[str, Array]:
     """What `all_pairs` computes for one family, as a pure function: arrays (K, K); `family` and `plan` are static."""
     if isinstance(family.forms[0], FromRanks) and plan.group >= len(representations):
-        ranks = neighbor_ranks(prepare(representations), family.neighbors, plan.tile)
+        ranks = neighbor_ranks(finite_points(representations), family.neighbors, plan.tile)
         finite = all_finite(representations)
         return {name: _masked(values.T, finite) for name, values in _statistics(family, ranks).items()}
     embedded = embed(representations, family, plan)
@@ -159,7 +159,7 @@ def pair_matrices(representations: Float32[Array, "k n d"], family: Family, plan
 
 def embed(representations: Float32[Array, "k n d"], family: Family, plan: Plan) -> Embedded:
     """Prepares every representation; pure."""
-    points = prepare(representations)
+    points = finite_points(representations)
     form = family.forms[0]
     if isinstance(form, FromRanks):
         state = nearest_neighbors(points, family.neighbors, plan.tile)

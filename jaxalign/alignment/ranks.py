@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float32, Int, Int32, UInt32
 
-from jaxalign.alignment.distances import all_finite, augment, distance_block, prepare
+from jaxalign.alignment.distances import all_finite, augment, distance_block, finite_points, standardize
 
 
 class Ranks(NamedTuple):
@@ -62,7 +62,7 @@ def rank_blocks(
     points: Float32[Array, "k n d"], neighbors: int, tile: Tile, first: Int[Array, ""] | int, count: int
 ) -> tuple[Int32[Array, "count k neighbors rows"], Int32[Array, "..."], Int32[Array, "..."]]:
     """The neighbours, and the fields `less` and `equal`, for `count` blocks of probes from the `first` on."""
-    augmented = augment(points, padded_size(points.shape[1], tile.rows))
+    augmented = augment(jax.vmap(standardize)(points), padded_size(points.shape[1], tile.rows))
 
     def block(start: Int[Array, ""]) -> tuple[Array, Array, Array]:
         distances = distance_block(augmented, start, tile.rows)
@@ -88,7 +88,7 @@ def nearest_neighbors(points: Float32[Array, "k n d"], neighbors: int, tile: Til
     by index would make one point the neighbour of all probes where a representation is constant.
     """
     n = points.shape[1]
-    augmented = augment(points, padded_size(n, tile.rows))
+    augmented = augment(jax.vmap(standardize)(points), padded_size(n, tile.rows))
 
     def block(start: Int[Array, ""]) -> Int32[Array, "k neighbors rows"]:
         return _nearest(distance_block(augmented, start, tile.rows), start, neighbors, tile.chunk)
@@ -99,7 +99,7 @@ def nearest_neighbors(points: Float32[Array, "k n d"], neighbors: int, tile: Til
 def ranks_of(points: Float32[Array, "b n d"], nearest: Int32[Array, "a neighbors n"], tile: Tile) -> Ranks:
     """Ranks of given neighbours among the distances of `points`: as `neighbor_ranks` returns them."""
     n = points.shape[1]
-    augmented = augment(points, padded_size(n, tile.rows))
+    augmented = augment(jax.vmap(standardize)(points), padded_size(n, tile.rows))
     reciprocal = reciprocal_samples(nearest)
     nearest = jnp.pad(nearest, [(0, 0), (0, 0), (0, augmented.shape[1] - n)])
 
@@ -125,8 +125,8 @@ def reciprocal_samples(nearest: Int32[Array, "a neighbors n"]) -> Int32[Array, "
 def pair_ranks(a: Float32[Array, "n da"], b: Float32[Array, "n db"], neighbors: int) -> tuple[Ranks, Bool[Array, ""]]:
     """Ranks of one pair A->B, fields of shape (neighbors, n), and whether both representations are finite."""
     tile = choose_tile(a.shape[0])
-    nearest = nearest_neighbors(prepare(a[None]), neighbors, tile)
-    ranks = ranks_of(prepare(b[None]), nearest, tile)
+    nearest = nearest_neighbors(finite_points(a[None]), neighbors, tile)
+    ranks = ranks_of(finite_points(b[None]), nearest, tile)
     ranks = Ranks(ranks.less[0, 0], ranks.equal[0, 0], ranks.reciprocal[0])
     return ranks, all_finite(a[None])[0] & all_finite(b[None])[0]
 

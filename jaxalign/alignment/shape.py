@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from jaxalign import checks
 from jaxalign.alignment import inputs
-from jaxalign.alignment.distances import all_finite, power_of_two_below
+from jaxalign.alignment.distances import all_finite, power_of_two_below, standardize
 from jaxalign.alignment.forms import FromStates, measure
 
 
@@ -236,6 +236,7 @@ def decompose(points: Float32[Array, "n d"], neighbors: int) -> Decomposition:
 
 def decompose_units(points: Float32[Array, "n d"], neighbors: int) -> UnitDecomposition:
     """The state of `pwcca`; `neighbors` is not used."""
+    points = standardize(points)
     centred = points - jnp.mean(points, axis=0, keepdims=True)
     # Rounding of the mean must not give a representation to probes that are all the same.
     centred = jnp.where(jnp.any(points != points[:1], axis=0, keepdims=True), centred, 0.0)
@@ -321,7 +322,7 @@ def _truncate(state: Decomposition, variance: float) -> Decomposition:
 
 @functools.partial(jax.jit, static_argnames="squared")
 def _uncentered_cca(a: Float32[Array, "n da"], b: Float32[Array, "n db"], squared: bool) -> Float32[Array, ""]:
-    """CCA without `prepare`, which moves the columns."""
+    """CCA without `standardize`, which moves the columns."""
     finite = all_finite(a[None])[0] & all_finite(b[None])[0]
 
     def decompose_raw(x: Float32[Array, "n d"]) -> Decomposition:

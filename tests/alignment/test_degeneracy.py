@@ -78,7 +78,7 @@ def test_duplicated_rows():
     assert describe([found]) == "x: 5 of 60 probes share theirs with another: ranks are tied"
 
 
-# Few shapes, since each compiles `prepare` again.
+# Few shapes, since each compiles `standardize` again.
 @settings(max_examples=150, deadline=None)
 @given(hnp.arrays(np.int8, st.sampled_from([(3, 1), (8, 2), (12, 3)]), elements=st.integers(-1, 2)))
 def test_duplicated_rows_are_exact(points):

@@ -14,7 +14,7 @@ from jaxalign.alignment.ranks import Tile
 def kernel(points, neighbors=1, tile=None):
     """Fields of shape (A, B, neighbors, N)."""
     tile = tile or ranks.choose_tile(points.shape[1])
-    counts = ranks.neighbor_ranks(distances.prepare(points), neighbors, tile)
+    counts = ranks.neighbor_ranks(points, neighbors, tile)
     return counts.less.swapaxes(0, 1), counts.equal.swapaxes(0, 1), counts.reciprocal
 
 
@@ -71,7 +71,7 @@ def test_tiles_hold_whole_chunks(n):
 
 
 def test_the_two_ways_of_composing_the_passes_agree():
-    points = jax.jit(distances.prepare)(integer_points(5, 3, 101, 2, 5))
+    points = integer_points(5, 3, 101, 2, 5)
     tile = ranks.choose_tile(101)
     nearest = jax.jit(ranks.nearest_neighbors, static_argnums=(1, 2))(points, 2, tile)
     composed = jax.jit(ranks.ranks_of, static_argnums=2)(points, nearest, tile)

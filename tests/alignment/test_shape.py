@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxalign.alignment import shape
-from jaxalign.alignment.distances import prepare
 from jaxalign.alignment.shape import cca, linear_regression, procrustes, pwcca, svcca
 
 # 60% keeps the strong directions of `correlated`: two or three.
@@ -47,11 +46,11 @@ def together(a, b):
 batched = jax.jit(jax.vmap(together), compiler_options={"xla_cpu_experimental_ynn_fusion_type": ""})
 compare = jax.jit(lambda form, a, b: form.compare(a, b), static_argnums=0)
 permute = jax.jit(lambda permute, state, order: permute(state, order), static_argnums=0)
-prepare_and_embed = jax.jit(lambda embed, x: embed(prepare(x[None])[0], 1), static_argnums=0)
+jitted = jax.jit(lambda embed, x: embed(x, 1), static_argnums=0)
 
 
 def embed(form, x):
-    return prepare_and_embed(form.embed, np.asarray(x, np.float32))
+    return jitted(form.embed, np.asarray(x, np.float32))
 
 
 def correlated(n=N, widths=WIDTHS, seed=0, noise=1.0):
