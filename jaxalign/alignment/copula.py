@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike
 from jaxalign import checks
 from jaxalign.alignment import inputs
 from jaxalign.alignment.forms import FromRanks, measure
-from jaxalign.alignment.ranks import Ranks, tie_order
+from jaxalign.alignment.ranks import Ranks
+from jaxalign.alignment.resolve import tie_order
 
 BIN_GROWTH = 1.2
 LARGEST_BIN = 1 / 20

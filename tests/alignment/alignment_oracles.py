@@ -39,6 +39,107 @@ def ranks(a, b, neighbors=1):
     return less, equal
 
 
+def ranks_of_rows(a, b, rows):
+    """(less, equal), each of shape (len(rows),), of the nearest neighbours of these probes alone; less memory."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    less, equal = np.zeros((2, len(rows)), int)
+    for position, i in enumerate(rows):
+        of_a, of_b = ((x - x[i]) ** 2 for x in (a, b))
+        da, db = np.delete(of_a.sum(1), i), np.delete(of_b.sum(1), i)
+        others = np.delete(np.arange(len(a)), i)
+        tied = np.flatnonzero(da == da.min())
+        nearest = min(tied, key=lambda t, i=i, others=others: tie_order(i, int(others[t])))
+        less[position], equal[position] = sum(db < db[nearest]), sum(db == db[nearest])
+    return less, equal
+
+
+def _noisy(x, rng, scale=0.5):
+    return x.astype(np.float32), (x + scale * rng.normal(size=x.shape)).astype(np.float32)
+
+
+def gaussian(rng, n, d):
+    return _noisy(rng.normal(size=(n, d)), rng)
+
+
+def clusters(spread):
+    def of(rng, n, d):
+        centres = rng.normal(size=(10, d))[rng.integers(0, 10, n)]
+        w, e = rng.normal(size=(2, n, d))
+        return (centres + spread * w).astype(np.float32), (centres + spread * (w + 0.5 * e)).astype(np.float32)
+
+    return of
+
+
+def softmax(margin):
+    """Outputs of a classifier that is sure of its answers, by this much in its logits."""
+
+    def of(rng, n, d):
+        a, e = rng.normal(size=(2, n, d))
+        a[np.arange(n), rng.integers(0, d, n)] += margin
+        logits = np.stack([a, a + 0.5 * e])
+        p = np.exp(logits - logits.max(-1, keepdims=True))
+        return tuple((p / p.sum(-1, keepdims=True)).astype(np.float32))
+
+    return of
+
+
+def heavy_tails(rng, n, d):
+    x = rng.standard_t(0.5, size=(n, d))
+    return x.astype(np.float32), (x * (1 + 0.1 * rng.normal(size=(n, d)))).astype(np.float32)
+
+
+def offset(rng, n, d):
+    return tuple(x + np.float32(1e3) for x in _noisy(rng.normal(size=(n, d)), rng))
+
+
+def sparse_relu(rng, n, d):
+    return tuple(np.maximum(x - 1, 0).astype(np.float32) for x in _noisy(rng.normal(size=(n, d)), rng))
+
+
+def binary(rng, n, d):
+    return tuple((rng.normal(size=(2, n, d)) > 0).astype(np.float32))
+
+
+def one_hot(rng, n, d):
+    return tuple(np.eye(d, dtype=np.float32)[rng.integers(0, d, (2, n))])
+
+
+def rank_one(rng, n, d):
+    return tuple((x * rng.normal(size=(1, d))).astype(np.float32) for x in _noisy(rng.normal(size=(n, 1)), rng, 0.1))
+
+
+def scaled_columns(rng, n, d):
+    return tuple(
+        (x * np.where(np.arange(d) == 0, 1000, 1)).astype(np.float32) for x in _noisy(rng.normal(size=(n, d)), rng)
+    )
+
+
+def one_outlier(rng, n, d):
+    x = rng.normal(size=(n, d))
+    x[0] *= 1e5
+    return _noisy(x, rng)
+
+
+# What trained networks have, and what is hard: pairs of float32 representations, by (rng, probes, units).
+KINDS = {
+    "Gaussian": gaussian,
+    "clusters 1e-1": clusters(1e-1),
+    "clusters 1e-2": clusters(1e-2),
+    "clusters 1e-4": clusters(1e-4),
+    "clusters 1e-6": clusters(1e-6),
+    "softmax 10": softmax(10),
+    "softmax 30": softmax(30),
+    "heavy tails": heavy_tails,
+    "offset 1e3": offset,
+    "sparse ReLU": sparse_relu,
+    "binary codes": binary,
+    "one-hot codes": one_hot,
+    "rank one": rank_one,
+    "columns 1 and 1000": scaled_columns,
+    "one outlier": one_outlier,
+}
+
+
 def information_imbalance(less, equal):
     n = less.shape[-1]
     return 2 / n * np.mean(less + (equal + 1) / 2)

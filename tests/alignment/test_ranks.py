@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxalign.alignment import distances, ranks
+from jaxalign.alignment import distances, ranks, resolve
 from jaxalign.alignment.ranks import Tile
 
 
@@ -44,16 +44,69 @@ def test_a_common_offset_of_a_grid_changes_no_rank():
         np.testing.assert_array_equal(x, y)
 
 
-@pytest.mark.parametrize("offset", [0.0, 1e3])
-def test_ranks_of_float_data_equal_the_oracle_but_for_near_ties(offset):
-    rng = np.random.default_rng(1)
-    points = (rng.normal(size=(2, 400, 16)) + offset * rng.normal(size=(2, 1, 16))).astype(np.float32)
-    less, equal, _ = kernel(points)
-    for a in range(2):
-        expected, _ = oracle.ranks(points[a], points[1 - a])
-        assert np.abs(np.asarray(less[a, 1 - a]) - expected).max() <= 1
-        assert np.mean(np.asarray(less[a, 1 - a]) != expected) < 0.01
-    assert np.mean(np.asarray(equal) > 1) < 0.01
+@pytest.mark.parametrize("d", [1, 3, 8, 9, 64])
+@pytest.mark.parametrize("kind", sorted(oracle.KINDS))
+def test_ranks_are_those_of_float64(kind, d):
+    a, b = oracle.KINDS[kind](np.random.default_rng(d), 300, d)
+    less, equal, _ = kernel(np.stack([a, b]))
+    for of_a, of_b, x, y in ((0, 1, a, b), (1, 0, b, a)):
+        expected_less, expected_equal = oracle.ranks(x, y)
+        np.testing.assert_array_equal(less[of_a, of_b], expected_less)
+        np.testing.assert_array_equal(equal[of_a, of_b], expected_equal)
+
+
+@pytest.mark.parametrize("neighbors", [2, 10])
+@pytest.mark.parametrize("kind", ["clusters 1e-4", "sparse ReLU", "one outlier"])
+def test_ranks_of_several_neighbors_are_those_of_float64(kind, neighbors):
+    a, b = oracle.KINDS[kind](np.random.default_rng(0), 150, 10)
+    less, equal, _ = kernel(np.stack([a, b]), neighbors)
+    expected_less, expected_equal = oracle.ranks(a, b, neighbors)
+    np.testing.assert_array_equal(less[0, 1], expected_less)
+    np.testing.assert_array_equal(equal[0, 1], expected_equal)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "d"), [(2000, 512), (20000, 16)])
+@pytest.mark.parametrize("kind", ["Gaussian", "clusters 1e-4", "softmax 30", "heavy tails"])
+def test_ranks_of_many_probes_are_those_of_float64(kind, n, d):
+    a, b = oracle.KINDS[kind](np.random.default_rng(n), n, d)
+    less, equal, _ = kernel(np.stack([a, b]))
+    rows = np.random.default_rng(0).choice(n, 200, replace=False)
+    expected_less, expected_equal = oracle.ranks_of_rows(a, b, rows)
+    np.testing.assert_array_equal(less[0, 1, 0][rows], expected_less)
+    np.testing.assert_array_equal(equal[0, 1, 0][rows], expected_equal)
+
+
+def test_a_block_of_which_much_is_open_adds_nothing_twice():
+    """Duplicates and near ones: single points, several points and whole rows are open side by side."""
+    rng = np.random.default_rng(3)
+    a = (
+        np.repeat(rng.normal(size=(150, 12)), 2, axis=0)
+        + 1e-6 * rng.normal(size=(300, 12)) * (np.arange(300) % 3 > 0)[:, None]
+    )
+    b = a[:, ::-1] + 1e-7 * rng.normal(size=a.shape)
+    a, b = a.astype(np.float32), b.astype(np.float32)
+    less, equal, _ = kernel(np.stack([a, b]))
+    expected_less, expected_equal = oracle.ranks(a, b)
+    np.testing.assert_array_equal(less[0, 1], expected_less)
+    np.testing.assert_array_equal(equal[0, 1], expected_equal)
+
+
+@pytest.mark.parametrize("kind", sorted(oracle.KINDS))
+@pytest.mark.parametrize("d", [1, 9, 64, 300])
+def test_what_is_beyond_the_resolution_is_in_the_right_order(d, kind):
+    n = 64
+    x, _ = oracle.KINDS[kind](np.random.default_rng(d), n, d)
+    points = distances.arrange(jnp.asarray(x)[None], n)
+    block = jax.jit(distances.distance_block, static_argnums=2)(points, jnp.int32(0), n)
+    width = np.asarray(distances.resolution(points, jnp.int32(0), block), np.float64)[0]
+    block, exact = np.asarray(block, np.float64)[0], oracle.squared_distances(x)
+    for i in range(n):
+        others = np.delete(np.arange(n), i)
+        measured, true = block[others, i], exact[others, i]
+        sure = np.abs(measured[:, None] - measured[None]) > width[others, i][None]
+        wrong = np.sign(measured[:, None] - measured[None]) != np.sign(true[:, None] - true[None])
+        assert not np.any(sure & wrong)
 
 
 @pytest.mark.parametrize("n", [10, 101, 1000])
@@ -94,9 +147,9 @@ def test_neighbors_among_equally_near_points_are_spread_over_all_points():
 
 def test_tie_order_is_that_of_the_oracle_and_is_inverted():
     i, j = np.random.default_rng(0).integers(0, 2**20, (2, 50)).astype(np.uint32)
-    order = ranks.tie_order(jnp.asarray(i), jnp.asarray(j))
+    order = resolve.tie_order(jnp.asarray(i), jnp.asarray(j))
     np.testing.assert_array_equal(order, [oracle.tie_order(int(x), int(y)) for x, y in zip(i, j, strict=True)])
-    np.testing.assert_array_equal(ranks._point_of(order, jnp.asarray(i)), j)
+    np.testing.assert_array_equal(resolve.point_of(order, jnp.asarray(i)), j)
 
 
 @pytest.mark.parametrize("d", [7, 64])
