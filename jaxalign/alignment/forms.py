@@ -42,19 +42,23 @@ class FromStates(NamedTuple):
 
 
 class FromMatrices(NamedTuple):
-    """The cosine of two N x N matrices: <P, Q> / sqrt(<P, P> <Q, Q>), accumulated over blocks of their rows.
+    """The product of two N x N matrices, normalized, accumulated over blocks of their rows.
 
-    Two such measures do not share their `embed`.
+    It is the cosine <P, Q> / sqrt(<P, P> <Q, Q>), or <P, Q> / (norm(P) norm(Q)) with a norm of the form's own. Two such
+    measures do not share their `embed`.
 
     Attributes:
       embed: (points) -> state, a pytree.
       permute: (state, order) -> the state of points[order], without the work of `embed`.
       rows: (state, indices of probes) -> those rows of the matrix, shape (len(indices), N).
+      norm: state -> a scalar, the same for permuted probes; by default the Frobenius norm. Where it is 0 the
+        value is NaN.
     """
 
     embed: Callable[[Float32[Array, "n d"]], PyTree]
     permute: Callable[[PyTree, Int32[Array, " n"]], PyTree]
     rows: Callable[[PyTree, Int32[Array, " rows"]], Float32[Array, "rows n"]]
+    norm: Callable[[PyTree], Float32[Array, ""]] | None = None
 
 
 Form = FromRanks | FromStates | FromMatrices
@@ -73,7 +77,11 @@ def measure(form: Form, a: Float32[Array, "n da"], b: Float32[Array, "n db"], ne
     else:
         states = form.embed(a), form.embed(b)
         products = inner_products(lambda i: jnp.stack([form.rows(state, i) for state in states]), None, len(a))
-        value = cosines(*products)[0, 1]
+        if form.norm is None:
+            value = cosines(*products)[0, 1]
+        else:
+            norms = jnp.stack([form.norm(state) for state in states])
+            value = normalized(products[0], norms, norms)[0, 1]
     return jnp.where(finite, value, jnp.nan)
 
 
@@ -107,7 +115,11 @@ def inner_products(
 
 def cosines(products: Float32[Array, "a b"], a: Float32[Array, " a"], b: Float32[Array, " b"]) -> Array:
     """<P, Q> / sqrt(<P, P> <Q, Q>); NaN where a matrix is zero."""
-    norms = jnp.sqrt(a)[:, None] * jnp.sqrt(b)[None, :]
     # Products and norms are summed in different orders, and their rounding must not show as more than identical.
-    ratios = jnp.clip(products / jnp.where(norms > 0, norms, 1.0), -1.0, 1.0)
-    return jnp.where(norms > 0, ratios, jnp.nan)
+    return jnp.clip(normalized(products, jnp.sqrt(a), jnp.sqrt(b)), -1.0, 1.0)
+
+
+def normalized(products: Float32[Array, "a b"], a: Float32[Array, " a"], b: Float32[Array, " b"]) -> Array:
+    """The products divided by the norms of both; NaN where a norm is zero."""
+    norms = a[:, None] * b[None, :]
+    return jnp.where(norms > 0, products / jnp.where(norms > 0, norms, 1.0), jnp.nan)

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float32, Int, Int32, PyTree
 from jaxalign import checks
 from jaxalign.alignment import inputs
 from jaxalign.alignment.distances import all_finite, finite_points
-from jaxalign.alignment.forms import FromMatrices, FromRanks, FromStates, cosines, inner_products
+from jaxalign.alignment.forms import FromMatrices, FromRanks, FromStates, cosines, inner_products, normalized
 from jaxalign.alignment.plan import Family, Plan, default_budget, plan_family
 from jaxalign.alignment.ranks import (
     Ranks,
@@ -333,5 +333,9 @@ def _from_matrices(form: FromMatrices, a: PyTree, b: PyTree, plan: Plan) -> Floa
         return lambda indices: jax.vmap(form.rows, in_axes=(0, None))(state, indices)
 
     n = jax.eval_shape(rows(a), jax.ShapeDtypeStruct((1,), jnp.int32)).shape[-1]
-    values = cosines(*inner_products(rows(a), None if a is b else rows(b), n, plan.rows))
+    products, squares_a, squares_b = inner_products(rows(a), None if a is b else rows(b), n, plan.rows)
+    if form.norm is None:
+        values = cosines(products, squares_a, squares_b)
+    else:
+        values = normalized(products, jax.vmap(form.norm)(a), jax.vmap(form.norm)(b))
     return jnp.triu(values) + jnp.triu(values, 1).T

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from jaxalign.alignment import METRICS, all_pairs, get_metric, pairs
-from jaxalign.alignment.forms import FromRanks, measure
-from jaxalign.alignment.plan import plan_family
+from jaxalign.alignment.distances import standardize
+from jaxalign.alignment.forms import FromMatrices, FromRanks, measure
+from jaxalign.alignment.plan import Family, plan_family
 from jaxalign.alignment.ranks import Tile
 from jaxalign.alignment.uncertainty import draw_orders
 
@@ -220,3 +221,23 @@ def test_the_table():
 def test_bad_input(arguments, message):
     with pytest.raises(ValueError, match=message):
         all_pairs(**dict(representations=np.zeros((2, 5, 2)), metrics=("cce",)) | arguments)
+
+
+def test_a_form_may_have_a_norm_of_its_own(points):
+    """The inner product of matrices, divided by their traces."""
+    gram = FromMatrices(
+        embed=standardize,
+        permute=lambda state, order: state[order],
+        rows=lambda state, indices: state[indices] @ state.T,
+        norm=lambda state: jnp.sum(state**2),
+    )
+    prepared = np.stack([standardize(jnp.asarray(x)) for x in points]).astype(np.float64)
+    grams = prepared @ prepared.transpose(0, 2, 1)
+    traces = np.trace(grams, axis1=1, axis2=2)
+    expected = np.einsum("aij,bij->ab", grams, grams) / np.outer(traces, traces)
+    np.testing.assert_allclose(measure(gram, jnp.asarray(points[0]), jnp.asarray(points[1])), expected[0, 1], rtol=1e-5)
+    family = Family(("linear_cka",), (gram,), 0, True)
+    plan = plan_family(family, 3, 60, 4, 0, AMPLE)
+    np.testing.assert_allclose(
+        pairs.measure_family(jnp.asarray(points), family, plan)["linear_cka"], expected, rtol=1e-5
+    )
