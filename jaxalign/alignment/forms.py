@@ -5,16 +5,16 @@ permutations is done in `pairs` alone. All functions are pure and take `points`,
 (N, D), float32, finite, and otherwise as it was given: what works with products standardizes it first.
 """
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float32, Int32, PyTree
 
+from jaxalign.alignment import sums
 from jaxalign.alignment.distances import all_finite, finite_points
+from jaxalign.alignment.programs import run
 from jaxalign.alignment.ranks import Ranks, pair_ranks
 
 # Rows of the N x N matrices that are held at once.
@@ -64,9 +64,12 @@ class FromMatrices(NamedTuple):
 Form = FromRanks | FromStates | FromMatrices
 
 
-@functools.partial(jax.jit, static_argnames=("form", "neighbors"))
 def measure(form: Form, a: Float32[Array, "n da"], b: Float32[Array, "n db"], neighbors: int = 1) -> Float32[Array, ""]:
     """The measure A->B of one pair; NaN if a representation has a value that is not finite."""
+    return run(_measure, form, a, b, neighbors)
+
+
+def _measure(form: Form, a: Float32[Array, "n da"], b: Float32[Array, "n db"], neighbors: int) -> Float32[Array, ""]:
     if isinstance(form, FromRanks):
         ranks, finite = pair_ranks(a, b, neighbors)
         return jnp.where(finite, form.statistic(ranks), jnp.nan)
@@ -95,22 +98,23 @@ def inner_products(
 
     Without `rows_b` the matrices Q are the P.
     """
-    k = jax.eval_shape(rows_a, jax.ShapeDtypeStruct((1,), jnp.int32)).shape[0]
 
-    def add(totals: tuple[Array, Array, Array], start: Array) -> tuple[tuple[Array, Array, Array], None]:
+    def of(start: Array) -> tuple[Array, ...]:
         indices = start + jnp.arange(block, dtype=jnp.int32)
 
-        def flat(rows: Callable) -> Array:
-            values = jnp.where((indices < n)[None, :, None], rows(jnp.minimum(indices, n - 1)), 0.0)
-            return values.reshape(k, -1)
+        def within(rows: Callable) -> Array:
+            return jnp.where((indices < n)[None, :, None], rows(jnp.minimum(indices, n - 1)), 0.0)
 
-        p = flat(rows_a)
-        q = p if rows_b is None else flat(rows_b)
-        sums = jnp.matmul(p, q.T, precision=lax.Precision.HIGHEST), jnp.sum(p * p, axis=1), jnp.sum(q * q, axis=1)
-        return jax.tree.map(jnp.add, totals, sums), None
+        p = within(rows_a)
+        if rows_b is None:
+            return (sums.products(p, p),)
+        q = within(rows_b)
+        return sums.products(p, q), sums.squares(p), sums.squares(q)
 
-    zero = jnp.zeros((k, k)), jnp.zeros(k), jnp.zeros(k)
-    return lax.scan(add, zero, jnp.arange(0, n, block, dtype=jnp.int32))[0]
+    found = [sums.total(x, axis=0) for x in lax.map(of, jnp.arange(0, n, block, dtype=jnp.int32))]
+    if rows_b is None:
+        found += [jnp.diagonal(found[0])] * 2
+    return found[0], found[1], found[2]
 
 
 def cosines(products: Float32[Array, "a b"], a: Float32[Array, " a"], b: Float32[Array, " b"]) -> Array:

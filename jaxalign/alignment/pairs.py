@@ -1,7 +1,5 @@
 """All ordered pairs of an ensemble of representations, and their permutation null."""
 
-import functools
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -17,6 +15,7 @@ from jaxalign.alignment import inputs
 from jaxalign.alignment.distances import all_finite, finite_points
 from jaxalign.alignment.forms import FromMatrices, FromRanks, FromStates, cosines, inner_products, normalized
 from jaxalign.alignment.plan import Family, Plan, default_budget, plan_family
+from jaxalign.alignment.programs import program
 from jaxalign.alignment.ranks import (
     Ranks,
     join_ranks,
@@ -93,16 +92,16 @@ def measure_family(points: Float32[Array, "k n d"], family: Family, plan: Plan) 
     blocks = padded_size(points.shape[1], plan.tile.rows) // plan.tile.rows
     count = -(-blocks // plan.workers)
     if count == blocks or not isinstance(family.forms[0], FromRanks) or plan.group < len(points):
-        matrices = _compiled(pair_matrices)(points, family, plan)
+        matrices = program(pair_matrices)(points, family, plan)
     else:
         starts = [min(start, blocks - count) for start in range(0, blocks, count)]
 
         def rank(start: int) -> PyTree:
-            return jax.block_until_ready(_compiled(_rank_part)(points, start, family, plan, count))
+            return jax.block_until_ready(program(_rank_part)(points, start, family, plan, count))
 
         with ThreadPoolExecutor(len(starts)) as threads:
             parts = list(threads.map(rank, starts))
-        matrices = _compiled(_join_parts)(points, parts, family, plan, blocks)
+        matrices = program(_join_parts)(points, parts, family, plan, blocks)
     return {name: np.asarray(x) for name, x in matrices.items()}
 
 
@@ -132,12 +131,12 @@ def null_matrices(
     which A->B and B->A fluctuate together, both directions of a pair have the same one of the two shuffled against the
     other: so the mean over pairs fluctuates under the null as the measured one would.
     """
-    embedded = _compiled(embed)(points, family, plan._replace(bytes=0, permutations=0))
+    embedded = program(embed)(points, family, plan._replace(bytes=0, permutations=0))
     for start in range(0, len(orders), plan.permutations):
         batch = orders[start : start + plan.permutations]
         # A last batch that is not full repeats an order, so that it is no other program.
         filled = np.concatenate([batch, np.repeat(batch[-1:], plan.permutations - len(batch), axis=0)])
-        matrices = _compiled(permuted_matrices)(embedded, filled, family, plan._replace(bytes=0))
+        matrices = program(permuted_matrices)(embedded, filled, family, plan._replace(bytes=0))
         matrices = {name: np.asarray(values) for name, values in matrices.items()}
         for i in range(len(batch)):
             yield {name: values[i] for name, values in matrices.items()}
@@ -246,18 +245,6 @@ def stack(representations: Any) -> tuple[Float32[Array, "k n d"], tuple[int, ...
             checks.reject(f"representations[{i}]", f"an array of as many probes (rows) as the first, {n}", x.shape)
     widened = [jnp.pad(x, [(0, 0), (0, max(widths) - x.shape[1])]) for x in members]
     return jnp.stack(widened), widths
-
-
-# Full-width vectors, which the compiler avoids by itself, and products and sums by its own code: by the YNN library
-# they take up to 1.5 times as long, and some programs never end (jax-ml/jax issue 39257).
-_ON_CPU = {"xla_cpu_prefer_vector_width": 512, "xla_cpu_experimental_ynn_fusion_type": ""}
-
-
-@functools.cache
-def _compiled(function: Any) -> Any:
-    options: Any = _ON_CPU if jax.default_backend() == "cpu" else None
-    static = {"family", "plan", "blocks"} & {*inspect.signature(function).parameters}
-    return jax.jit(function, static_argnames=tuple(sorted(static)), compiler_options=options)
 
 
 def _masked(values: Float32[Array, "*p k k"], finite: Bool[Array, " k"]) -> Float32[Array, "*p k k"]:

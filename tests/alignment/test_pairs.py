@@ -163,7 +163,7 @@ def test_widths_may_differ():
 
 def test_threads_share_one_compilation():
     stacks = [related(seed, 3, 75, 4) for seed in range(8)]
-    compiled = pairs._compiled(pairs.pair_matrices)
+    compiled = pairs.program(pairs.pair_matrices)
     compilations = compiled._cache_size()
     with concurrent.futures.ThreadPoolExecutor(4) as threads:
         found = list(threads.map(lambda stack: all_pairs(stack, ("cce",), workers=1)["cce"], stacks))

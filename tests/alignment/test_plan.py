@@ -36,7 +36,7 @@ def held(lowered):
 def actual_bytes(family, plan, k, n, d):
     """What XLA allocates for the measures of all pairs."""
     points = jax.ShapeDtypeStruct((k, n, d), jnp.float32)
-    return held(pairs._compiled(pairs.pair_matrices).lower(points, family, plan))
+    return held(pairs.program(pairs.pair_matrices).lower(points, family, plan))
 
 
 def actual_bytes_of_null(family, plan, k, n, d):
@@ -45,8 +45,8 @@ def actual_bytes_of_null(family, plan, k, n, d):
     orders = jax.ShapeDtypeStruct((plan.permutations, n), jnp.int32)
     embedded = jax.eval_shape(lambda x: pairs.embed(x, family, plan), points)
     return max(
-        held(pairs._compiled(pairs.embed).lower(points, family, plan)),
-        held(pairs._compiled(pairs.permuted_matrices).lower(embedded, orders, family, plan)),
+        held(pairs.program(pairs.embed).lower(points, family, plan)),
+        held(pairs.program(pairs.permuted_matrices).lower(embedded, orders, family, plan)),
     )
 
 
