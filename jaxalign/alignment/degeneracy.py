@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32
 
-from jaxalign.alignment.distances import standardize
+from jaxalign.alignment.decomposition import matrix_rank
 
 
 class DegenerateRepresentationWarning(UserWarning):
@@ -24,8 +23,8 @@ class Report(NamedTuple):
       finite: whether every value is finite; the other properties of one that is not are those of zeros.
       constant: whether all probes have the same representation.
       duplicated_rows: probes whose representation another probe has too.
-      rank: of the centred representation, up to singular values below max(N, D) times the float32 rounding of the
-        largest; at most min(N - 1, D). None where it was not asked for.
+      rank: of the centred representation, without directions that the rounding of float32 makes, as CCA counts it; at
+        most min(N - 1, D). None where it was not asked for.
     """
 
     name: str
@@ -86,7 +85,7 @@ def report(name: str, representation: Float32[np.ndarray, "n d"], rank: bool = T
         finite=finite,
         constant=bool((points == points[:1]).all()),
         duplicated_rows=_duplicated_rows(points),
-        rank=_rank(points) if rank else None,
+        rank=matrix_rank(points) if rank else None,
     )
 
 
@@ -104,14 +103,3 @@ def _duplicated_rows(points: np.ndarray) -> int:
     suspects = np.flatnonzero(sizes[group] > 1)
     _, sizes = np.unique(points[suspects] + np.float32(0.0), axis=0, return_counts=True)
     return int(sizes[sizes > 1].sum())
-
-
-def _rank(points: np.ndarray) -> int:
-    """From the Gram matrix in float64, whose rounding lies far below the threshold on float32 input."""
-    n, d = points.shape
-    centred = np.asarray(standardize(jnp.asarray(points)), np.float64)
-    centred -= centred.mean(0)
-    gram = centred.T @ centred if d <= n else centred @ centred.T
-    squared = np.linalg.eigvalsh(gram)
-    threshold = (max(n, d) * np.finfo(np.float32).eps) ** 2 * squared[-1]
-    return int((squared > threshold).sum()) if squared[-1] > 0 else 0

@@ -5,7 +5,6 @@ neither the shape nor the subspace, so X V = U S, of at most N columns, stands f
 """
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +13,17 @@ from jaxtyping import Array, Bool, Float32, Int32
 from numpy.typing import ArrayLike
 
 from jaxalign import checks
-from jaxalign.alignment import inputs
-from jaxalign.alignment.distances import all_finite, power_of_two_below, standardize
+from jaxalign.alignment import inputs, sums
+from jaxalign.alignment.decomposition import (
+    Decomposition,
+    UnitDecomposition,
+    decompose,
+    decompose_uncentred,
+    decompose_units,
+)
+from jaxalign.alignment.distances import all_finite
 from jaxalign.alignment.forms import FromStates, measure
+from jaxalign.alignment.programs import run
 
 
 def procrustes(a: ArrayLike, b: ArrayLike, *, angular: bool = True) -> jax.Array:
@@ -67,7 +74,9 @@ def cca(a: ArrayLike, b: ArrayLike, *, squared: bool = False, centered: bool = T
         CCA(A, B) = 1/r sum_i rho_i,    r = min(rank A, rank B),
 
     with rho_i the singular values of U_A^T U_B, where U holds an orthonormal basis of the columns, centred. The rank
-    counts the singular values above max(N, D) * 2^-23 times the largest, D the number of columns that vary.
+    counts the directions that the rounding of float32 values does not make: with each column divided by the root mean
+    square of its values, the singular values above 2^-18 sqrt(max(N, D)), D the number of columns that vary. So columns
+    of very different scales count alike.
 
     Args:
       a: representation A, shape (N, D_a): one row per probe. Computed in float32.
@@ -100,7 +109,7 @@ def cca(a: ArrayLike, b: ArrayLike, *, squared: bool = False, centered: bool = T
     squared, centered = checks.boolean("squared", squared), checks.boolean("centered", centered)
     a, b, _ = inputs.pair(a, b, 1)
     if not centered:
-        return _uncentered_cca(a, b, squared)
+        return run(_uncentered_cca, a, b, squared)
     return measure(CCA_SQUARED if squared else CCA, a, b)
 
 
@@ -213,36 +222,6 @@ def linear_regression(a: ArrayLike, b: ArrayLike) -> jax.Array:
     return measure(LINEAR_REGRESSION, a, b)
 
 
-class Decomposition(NamedTuple):
-    """X = U S V^T without V: singular values descending, those from `rank` on are rounding."""
-
-    u: Float32[Array, "n m"]
-    s: Float32[Array, " m"]
-    rank: Int32[Array, ""]
-    limit: Int32[Array, ""]  # the rank from which the columns span all there is
-
-
-class UnitDecomposition(NamedTuple):
-    """A decomposition and S V^T, the projections of the units on the principal components."""
-
-    principal: Decomposition
-    units: Float32[Array, "m d"]
-
-
-def decompose(points: Float32[Array, "n d"], neighbors: int) -> Decomposition:
-    """The state of all measures here but `pwcca`; `neighbors` is not used."""
-    return decompose_units(points, neighbors).principal
-
-
-def decompose_units(points: Float32[Array, "n d"], neighbors: int) -> UnitDecomposition:
-    """The state of `pwcca`; `neighbors` is not used."""
-    points = standardize(points)
-    centred = points - jnp.mean(points, axis=0, keepdims=True)
-    # Rounding of the mean must not give a representation to probes that are all the same.
-    centred = jnp.where(jnp.any(points != points[:1], axis=0, keepdims=True), centred, 0.0)
-    return _svd(centred, len(points) - 1)
-
-
 def permute(state: Decomposition, order: Int32[Array, " n"]) -> Decomposition:
     """The state of the permuted probes."""
     return state._replace(u=state.u[order])
@@ -257,10 +236,10 @@ def procrustes_distance(a: Decomposition, b: Decomposition) -> Float32[Array, ""
     """||A Q - B|| of unit-norm representations, with the Q that the singular vectors of A^T B give."""
     width = max(a.u.shape[1], b.u.shape[1])
     a_shape, b_shape = _unit_shape(a, width), _unit_shape(b, width)
-    left, _, right = jnp.linalg.svd(_matmul(a_shape.T, b_shape), full_matrices=False)
+    left, _, right = jnp.linalg.svd(sums.crossed(a_shape, b_shape), full_matrices=False)
     residual = _matmul(a_shape, _matmul(left, right)) - b_shape
     # The true distance is at most sqrt(2).
-    distance = jnp.minimum(jnp.sqrt(jnp.sum(residual**2)), jnp.float32(2**0.5))
+    distance = jnp.minimum(jnp.sqrt(sums.total(residual**2)), jnp.float32(2**0.5))
     return jnp.where((a.rank > 0) & (b.rank > 0), distance, jnp.nan)
 
 
@@ -277,7 +256,7 @@ def mean_correlation(a: Decomposition, b: Decomposition) -> Float32[Array, ""]:
 
 def mean_squared_correlation(a: Decomposition, b: Decomposition) -> Float32[Array, ""]:
     """The mean of their squares, whose sum is a squared Frobenius norm."""
-    return _mean_over_rank(jnp.sum(_cosines(a, b) ** 2), a, b)
+    return _mean_over_rank(sums.total(_cosines(a, b) ** 2), a, b)
 
 
 def weighted_correlation(a: UnitDecomposition, b: UnitDecomposition) -> Float32[Array, ""]:
@@ -293,8 +272,8 @@ def weighted_correlation(a: UnitDecomposition, b: UnitDecomposition) -> Float32[
 def explained_variance(a: Decomposition, b: Decomposition) -> Float32[Array, ""]:
     """The fraction of the variance of B in the span of A."""
     spread = b.s / jnp.where(b.s[0] > 0, b.s[0], 1.0)
-    explained = jnp.sum((_matmul(_basis(a).T, b.u) * spread[None]) ** 2)
-    value = jnp.minimum(explained / jnp.where(b.rank > 0, jnp.sum(spread**2), 1.0), 1.0)
+    explained = sums.total((sums.crossed(_basis(a), b.u) * spread[None]) ** 2)
+    value = jnp.minimum(explained / jnp.where(b.rank > 0, sums.total(spread**2), 1.0), 1.0)
     return jnp.where(_defined(a) & (b.rank > 0), value, jnp.nan)
 
 
@@ -320,26 +299,10 @@ def _truncate(state: Decomposition, variance: float) -> Decomposition:
     return state._replace(rank=jnp.minimum(state.rank, kept))
 
 
-@functools.partial(jax.jit, static_argnames="squared")
 def _uncentered_cca(a: Float32[Array, "n da"], b: Float32[Array, "n db"], squared: bool) -> Float32[Array, ""]:
-    """CCA without `standardize`, which moves the columns."""
     finite = all_finite(a[None])[0] & all_finite(b[None])[0]
-
-    def decompose_raw(x: Float32[Array, "n d"]) -> Decomposition:
-        x = jnp.where(finite, x, 0.0)
-        return _svd(x / power_of_two_below(jnp.max(jnp.abs(x))), len(x)).principal
-
-    compare = mean_squared_correlation if squared else mean_correlation
-    return jnp.where(finite, compare(decompose_raw(a), decompose_raw(b)), jnp.nan)
-
-
-def _svd(x: Float32[Array, "n d"], limit: int) -> UnitDecomposition:
-    u, s, vt = jnp.linalg.svd(x, full_matrices=False)
-    # Columns of zeros, which widen a representation, must not raise the threshold.
-    columns = jnp.sum(jnp.any(x != 0, axis=0))
-    threshold = s[0] * jnp.maximum(len(x), columns) * jnp.finfo(jnp.float32).eps
-    rank = jnp.sum(s > threshold, dtype=jnp.int32)
-    return UnitDecomposition(Decomposition(u, s, rank, jnp.int32(limit)), s[:, None] * vt)
+    states = (decompose_uncentred(jnp.where(finite, x, 0.0)) for x in (a, b))
+    return jnp.where(finite, (mean_squared_correlation if squared else mean_correlation)(*states), jnp.nan)
 
 
 def _defined(state: Decomposition) -> Bool[Array, ""]:
@@ -361,7 +324,7 @@ def _unit_shape(state: Decomposition, width: int) -> Float32[Array, "n {width}"]
 
 def _cosines(a: Decomposition, b: Decomposition) -> Float32[Array, "ma mb"]:
     """U_A^T U_B, whose singular values are the canonical correlations."""
-    return _matmul(_basis(a).T, _basis(b))
+    return sums.crossed(_basis(a), _basis(b))
 
 
 def _mean_over_rank(total: Float32[Array, ""], a: Decomposition, b: Decomposition) -> Float32[Array, ""]:

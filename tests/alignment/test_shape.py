@@ -263,14 +263,23 @@ def test_zero_columns():
         np.testing.assert_allclose(padded[name], value, rtol=1e-5)
 
 
-def test_zero_columns_do_not_raise_the_threshold_of_the_rank():
-    """A column that counts among 37 probes, and would not among 300 columns."""
-    a, _ = correlated(37, (8, 3))
-    a[:, 7] *= 1e-4
-    for width in (8, 300):
-        assert embed(shape.CCA, np.pad(a, [(0, 0), (0, width - 8)])).rank == 8
-    a[:, 7] *= 1e-2
-    assert embed(shape.CCA, a).rank == 7
+@pytest.mark.parametrize("scale", [1, 300, 1000, 1e6])
+def test_columns_of_very_different_scales(scale):
+    """The many probes of the first must not hide the other columns either."""
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(20_000, 20))
+    b = a @ rng.normal(size=(20, 20)) * 0.3 + rng.normal(size=a.shape)
+    a[:, 0] *= scale
+    b[:, 0] *= scale
+    a, b = np.float32(a), np.float32(b)
+    for measure, name in ((cca, "cca"), (linear_regression, "linear regression")):
+        np.testing.assert_allclose(measure(a, b), ORACLES[name](centred(a), centred(b)), atol=1e-5)
+
+
+def test_many_probes():
+    a = np.random.default_rng(0).normal(size=(10**6, 2)).astype(np.float32)
+    for value in (cca(a, a), cca(a, a, squared=True), linear_regression(a, a)):
+        np.testing.assert_allclose(value, 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", MEASURES)
