@@ -48,14 +48,14 @@ class FromMatrices(NamedTuple):
     measures do not share their `embed`.
 
     Attributes:
-      embed: (points) -> state, a pytree.
+      embed: (points) -> state, a pytree; (points, neighbors) -> state of measures that use neighbours.
       permute: (state, order) -> the state of points[order], without the work of `embed`.
       rows: (state, indices of probes) -> those rows of the matrix, shape (len(indices), N).
       norm: state -> a scalar, the same for permuted probes; by default the Frobenius norm. Where it is 0 the
         value is NaN.
     """
 
-    embed: Callable[[Float32[Array, "n d"]], PyTree]
+    embed: Callable[..., PyTree]
     permute: Callable[[PyTree, Int32[Array, " n"]], PyTree]
     rows: Callable[[PyTree, Int32[Array, " rows"]], Float32[Array, "rows n"]]
     norm: Callable[[PyTree], Float32[Array, ""]] | None = None
@@ -64,7 +64,7 @@ class FromMatrices(NamedTuple):
 Form = FromRanks | FromStates | FromMatrices
 
 
-def measure(form: Form, a: Float32[Array, "n da"], b: Float32[Array, "n db"], neighbors: int = 1) -> Float32[Array, ""]:
+def measure(form: Form, a: Float32[Array, "n da"], b: Float32[Array, "n db"], neighbors: int = 0) -> Float32[Array, ""]:
     """The measure A->B of one pair; NaN if a representation has a value that is not finite."""
     return run(_measure, form, a, b, neighbors)
 
@@ -76,9 +76,9 @@ def _measure(form: Form, a: Float32[Array, "n da"], b: Float32[Array, "n db"], n
     finite = all_finite(a[None])[0] & all_finite(b[None])[0]
     a, b = finite_points(a[None])[0], finite_points(b[None])[0]
     if isinstance(form, FromStates):
-        value = form.compare(form.embed(a, neighbors), form.embed(b, neighbors))
+        value = form.compare(embed_one(form, a, neighbors), embed_one(form, b, neighbors))
     else:
-        states = form.embed(a), form.embed(b)
+        states = embed_one(form, a, neighbors), embed_one(form, b, neighbors)
         products = inner_products(lambda i: jnp.stack([form.rows(state, i) for state in states]), None, len(a))
         if form.norm is None:
             value = cosines(*products)[0, 1]
@@ -86,6 +86,13 @@ def _measure(form: Form, a: Float32[Array, "n da"], b: Float32[Array, "n db"], n
             norms = jnp.stack([form.norm(state) for state in states])
             value = normalized(products[0], norms, norms)[0, 1]
     return jnp.where(finite, value, jnp.nan)
+
+
+def embed_one(form: FromStates | FromMatrices, points: Float32[Array, "n d"], neighbors: int) -> PyTree:
+    """The state of one representation; `neighbors` is 0 for measures that use none."""
+    if isinstance(form, FromMatrices) and not neighbors:
+        return form.embed(points)
+    return form.embed(points, neighbors)
 
 
 def inner_products(

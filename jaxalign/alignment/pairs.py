@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float32, Int, Int32, PyTree
 from jaxalign import checks
 from jaxalign.alignment import inputs
 from jaxalign.alignment.distances import all_finite, finite_points
-from jaxalign.alignment.forms import FromMatrices, FromRanks, FromStates, cosines, inner_products, normalized
+from jaxalign.alignment.forms import FromMatrices, FromRanks, FromStates, cosines, embed_one, inner_products, normalized
 from jaxalign.alignment.plan import Family, Plan, default_budget, plan_family
 from jaxalign.alignment.programs import program
 from jaxalign.alignment.ranks import (
@@ -162,10 +162,8 @@ def embed(representations: Float32[Array, "k n d"], family: Family, plan: Plan) 
     form = family.forms[0]
     if isinstance(form, FromRanks):
         state = nearest_neighbors(points, family.neighbors, plan.tile)
-    elif isinstance(form, FromStates):
-        state = lax.map(lambda x: form.embed(x, family.neighbors), points)
     else:
-        state = lax.map(form.embed, points)
+        state = lax.map(lambda x: embed_one(form, x, family.neighbors), points)
     return Embedded(points, all_finite(representations), state)
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxalign.alignment.forms import MATRIX_ROWS, Form, FromMatrices, FromRanks, FromStates
+from jaxalign.alignment.forms import MATRIX_ROWS, Form, FromMatrices, FromRanks, FromStates, embed_one
 from jaxalign.alignment.ranks import Tile, choose_tile, padded_size
 
 # Counts held at once by a block of the rank kernel on a CPU, where they should stay in the cache.
@@ -143,14 +143,14 @@ def _bytes(family: Family, plan: Plan, k: int, n: int, d: int, permuted: bool) -
         )
     shape = jax.ShapeDtypeStruct((n, d), jnp.float32)
     if isinstance(form, FromStates):
-        state = _size_of(jax.eval_shape(lambda points: form.embed(points, family.neighbors), shape))
+        state = _size_of(jax.eval_shape(lambda points: embed_one(form, points, family.neighbors), shape))
         side_by_side = min(plan.pairs, k * (k + 1) // 2 if family.symmetric else k * k)
         # Each form holds copies of the two states; measures of neighbours compare every one with every other.
         copies = round((2 + 1.3 * len(family.forms)) * state) + 2 * _FLOAT * family.neighbors**2 * n
         working = side_by_side * copies
     else:
         assert isinstance(form, FromMatrices)
-        state = _size_of(jax.eval_shape(form.embed, shape))
+        state = _size_of(jax.eval_shape(lambda points: embed_one(form, points, family.neighbors), shape))
         working = 4 * _FLOAT * k * plan.rows * n * (2 if permuted else 1)
     # One representation at a time is embedded, which takes a few times its state.
     return points + (2 if permuted else 1) * k * state + max(working, 7 * state)
