@@ -36,8 +36,8 @@ def _sum_of_squares(points: Float32[Array, "d ..."], probes: Float32[Array, "d .
             jnp.pad(x.astype(jnp.float64), [(0, -d % _COORDINATES), *[(0, 0)] * (x.ndim - 1)]) for x in (points, probes)
         ]
 
-        # Whether a compiler contracts a product and a sum into one rounding depends on the loop. A factor of one, which it
-        # cannot know, makes the bits of equal distances the same in all loops.
+        # Whether a compiler contracts a product and a sum into one rounding depends on the loop. A factor of one, which
+        # it cannot know, makes the bits of equal distances the same in all loops.
         one = 1 + 0 * tables[0].reshape(-1)[0]
 
         def add(group: Array, total: Array) -> Array:
