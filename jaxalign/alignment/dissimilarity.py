@@ -9,10 +9,17 @@ from jaxtyping import Array, Float32, Int32
 from numpy.typing import ArrayLike
 
 from jaxalign import checks
-from jaxalign.alignment import inputs
-from jaxalign.alignment.distances import power_of_two_below, standardize
+from jaxalign.alignment import inputs, sums
+from jaxalign.alignment.clouds import Cloud, make_cloud, permute_cloud, squared_distances
+from jaxalign.alignment.distances import power_of_two_below
 from jaxalign.alignment.forms import FromMatrices, measure
-from jaxalign.alignment.kernels import ROUNDING, over_rows, squared_distances, without_rounding
+from jaxalign.alignment.median import over_rows
+
+# What of a distance less the mean distance may be rounding, relative to the mean.
+_ROUNDING = 2.0**-22
+
+# So many pairs have places that int32 numbers.
+_MAX_PROBES = 2**16
 
 
 def rsa(a: ArrayLike, b: ArrayLike, *, correlation: str = "spearman", distance: str = "euclidean") -> jax.Array:
@@ -23,8 +30,8 @@ def rsa(a: ArrayLike, b: ArrayLike, *, correlation: str = "spearman", distance: 
     with d the distance of two probes and corr the correlation of Pearson or of Spearman (of the ranks; tied distances
     have the mean of their ranks).
 
-    Distances come from products: a squared distance below 1e-6 (|a_i|^2 + |a_j|^2), with a_i about centred, counts
-    as 0, so that duplicates are tied; the others have an absolute error of a tenth of that.
+    Distances are as accurate as the float32 values hold them, also where probes lie much nearer to each other than to
+    the others. Spearman's ranks are those of the exact distances rounded to float32.
 
     Args:
       a: representation A, shape (N, D_a): one row per probe. Computed in float32.
@@ -84,10 +91,9 @@ def normalize_rows(x: Float32[Array, "n d"]) -> Float32[Array, "n d"]:
 
 
 class _Distances(NamedTuple):
-    """State of the Pearson correlation: its matrix is distance - mean, zero on the diagonal."""
+    """State of the Pearson correlation: its matrix is distance / mean - 1, zero on the diagonal."""
 
-    points: Float32[Array, "n d"]
-    norms: Float32[Array, " n"]  # squared
+    cloud: Cloud
     mean: Float32[Array, ""]  # over i != j
 
 
@@ -98,28 +104,26 @@ class _CentredRanks(NamedTuple):
 
 
 def _pearson(squared: bool) -> FromMatrices:
-    def distances(points: Array, norms: Array, indices: Array) -> Array:
-        rows = squared_distances(points, norms, indices)
+    def distances(cloud: Cloud, indices: Array) -> Array:
+        rows = squared_distances(cloud, indices)
         return rows if squared else jnp.sqrt(rows)
 
     def embed(points: Float32[Array, "n d"]) -> _Distances:
-        n = len(points)
-        points = without_rounding(standardize(points))
-        norms = jnp.sum(points * points, axis=1)
-        (means,) = over_rows(lambda i: (jnp.sum(distances(points, norms, i), axis=1) / (n - 1),), n)
-        return _Distances(points, norms, jnp.mean(means))
+        n, cloud = len(points), make_cloud(points)
+        (means,) = over_rows(lambda i: (sums.total(distances(cloud, i), axis=1) / (n - 1),), n)
+        return _Distances(cloud, sums.mean(means))
 
     def rows(state: _Distances, indices: Int32[Array, " rows"]) -> Float32[Array, "rows n"]:
-        centred = distances(state.points, state.norms, indices) - state.mean
-        own = indices[:, None] == jnp.arange(len(state.points), dtype=jnp.int32)[None, :]
+        centred = distances(state.cloud, indices) / jnp.where(state.mean > 0, state.mean, 1.0) - 1
+        own = indices[:, None] == jnp.arange(centred.shape[1], dtype=jnp.int32)[None, :]
         # Of distances that are all the same nothing is left, not the noise of the subtraction.
-        return jnp.where(own | (jnp.abs(centred) <= ROUNDING * state.mean), 0.0, centred)
+        return jnp.where(own | (jnp.abs(centred) <= _ROUNDING) | (state.mean == 0), 0.0, centred)
 
-    return FromMatrices(embed, _permute_points, rows)
+    return FromMatrices(embed, _permute_distances, rows)
 
 
-def _permute_points(state: _Distances, order: Int32[Array, " n"]) -> _Distances:
-    return _Distances(state.points[order], state.norms[order], state.mean)
+def _permute_distances(state: _Distances, order: Int32[Array, " n"]) -> _Distances:
+    return _Distances(permute_cloud(state.cloud, order), state.mean)
 
 
 def _embed_ranks(points: Float32[Array, "n d"]) -> _CentredRanks:
@@ -129,12 +133,13 @@ def _embed_ranks(points: Float32[Array, "n d"]) -> _CentredRanks:
     the list.
     """
     n = len(points)
-    points = without_rounding(standardize(points))
-    norms = jnp.sum(points * points, axis=1)
-    (distances,) = over_rows(lambda i: (squared_distances(points, norms, i),), n)
+    if n > _MAX_PROBES:
+        checks.reject("representations", f"at most {_MAX_PROBES} probes (rows) for Spearman's correlation", n)
+    cloud = make_cloud(points)
+    (distances,) = over_rows(lambda i: (squared_distances(cloud, i, rounded=True),), n)
     pairs = jnp.arange(n * (n - 1) // 2, dtype=jnp.int32)
     first, second = pairs % n, (pairs % n + pairs // n + 1) % n
-    ranks = _centred_ranks(distances.reshape(-1)[first * n + second])
+    ranks = _centred_ranks(distances[first, second])
 
     i, j = jnp.arange(n, dtype=jnp.int32)[:, None], jnp.arange(n, dtype=jnp.int32)[None, :]
     low, high = jnp.minimum(i, j), jnp.maximum(i, j)
@@ -147,7 +152,7 @@ def _embed_ranks(points: Float32[Array, "n d"]) -> _CentredRanks:
 def _centred_ranks(values: Float32[Array, " m"]) -> Float32[Array, " m"]:
     """(rank - mean rank)/m of nonnegative values, tied ones sharing the mean of their ranks; 0 if all are the same.
 
-    The same up to the rounding error of distances.
+    The same up to rounding.
     """
     m = len(values)
     # Nonnegative floats are ordered as their bits, and integers are sorted faster.
@@ -159,10 +164,10 @@ def _centred_ranks(values: Float32[Array, " m"]) -> Float32[Array, " m"]:
     first = lax.cummax(jnp.where(jnp.concatenate([edge, new]), place, 0))
     last = lax.cummin(jnp.where(jnp.concatenate([new, edge]), place, m - 1), reverse=True)
     # Twice the centred rank is an integer, which float32 holds exactly up to N = 4096.
-    centred = (first + last - (m - 1)).astype(jnp.float32) / (2 * m)
+    centred = (first - (m - 1 - last)).astype(jnp.float32) / (2.0 * m)
     ranks = centred[jnp.searchsorted(ordered, bits, method="scan")]
     low, high = (lax.bitcast_convert_type(ordered[i], jnp.float32) for i in (0, -1))
-    return jnp.where(high - low <= ROUNDING * high, 0.0, ranks)
+    return jnp.where(high - low <= _ROUNDING * high, 0.0, ranks)
 
 
 def _permute_ranks(state: _CentredRanks, order: Int32[Array, " n"]) -> _CentredRanks:

@@ -14,11 +14,9 @@ from jaxtyping import Array, Float32, Int32, PyTree
 
 from jaxalign.alignment import sums
 from jaxalign.alignment.distances import all_finite, finite_points
+from jaxalign.alignment.median import MATRIX_ROWS
 from jaxalign.alignment.programs import run
 from jaxalign.alignment.ranks import Ranks, pair_ranks
-
-# Rows of the N x N matrices that are held at once.
-MATRIX_ROWS = 64
 
 
 class FromRanks(NamedTuple):

@@ -1,31 +1,34 @@
 """Centred kernel alignment: the cosine of two centred kernel matrices."""
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float32, Int, Int32
+from jaxtyping import Array, Float32, Float64, Int32
 from numpy.typing import ArrayLike
 
 from jaxalign import checks
-from jaxalign.alignment import inputs
-from jaxalign.alignment.distances import standardize
-from jaxalign.alignment.forms import MATRIX_ROWS, FromMatrices, measure
+from jaxalign.alignment import inputs, sums
+from jaxalign.alignment.clouds import (
+    Cloud,
+    make_cloud,
+    permute_cloud,
+    robust_centre,
+    some_squared_distances,
+    squared_distances,
+    without_rounding,
+)
+from jaxalign.alignment.distances import power_of_two_below
+from jaxalign.alignment.forms import FromMatrices, measure
+from jaxalign.alignment.median import median_of_rows, over_rows
 
-# What the product of a distance or of a centred kernel leaves where the exact value is 0, relative to its terms.
-ROUNDING = 2.0**-20
+# What of a centred entry may be rounding, relative to the terms of which it is the sum.
+ROUNDING = 2.0**-21
 
 # The U-centred matrix of fewer probes is zero.
 MIN_DEBIASED_PROBES = 4
-
-# Thresholds of one pass of the selection: their number is one less than a power of two, of which 8 passes cover the
-# bits of a float32.
-THRESHOLDS = 15
-DIGIT_BITS = 4
-FLOAT_BITS = 32
 
 
 def linear_cka(a: ArrayLike, b: ArrayLike, *, debiased: bool = False) -> jax.Array:
@@ -85,7 +88,8 @@ def rbf_cka(a: ArrayLike, b: ArrayLike, *, bandwidth: float = 1.0, debiased: boo
     with m the median of all N^2 squared distances of the representation, the N zeros of the diagonal included (the
     mean of the two middle ones if N is even). This is the convention of the code of Kornblith et al.
 
-    Squared distances come from products: one below 1e-6 (|a_i|^2 + |a_j|^2), with a_i about centred, counts as 0.
+    Distances are as accurate as the float32 values hold them, also where probes lie much nearer to each other than to
+    the others; they are zero between duplicates only.
 
     Args:
       a: representation A, shape (N, D_a): one row per probe. Computed in float32.
@@ -126,23 +130,44 @@ class _Points(NamedTuple):
     points: Float32[Array, "n d"]
 
 
-class _CentredKernel(NamedTuple):
-    """State of a kernel that is centred by the means of its rows."""
+class _Means(NamedTuple):
+    """What centring subtracts from a kernel for a row and, the kernel being symmetric, a column; and adds."""
+
+    means: Float32[Array, " n"]
+    overall: Float32[Array, ""]
+
+
+class _DebiasedLinear(NamedTuple):
+    """State of the debiased linear kernel."""
 
     points: Float32[Array, "n d"]
-    norms: Float32[Array, " n"]  # squared
-    means: Float32[Array, " n"]  # what the centring subtracts for a row and, the kernel being symmetric, a column
-    overall: Float32[Array, ""]  # and adds
-    median: Float32[Array, ""]  # of the squared distances; 1 where the kernel has no width
-    noise: Float32[Array, ""]  # smaller centred entries are rounding
+    norms: Float32[Array, " n"]
+    means: _Means
 
 
-def _centred(points: Float32[Array, "n d"]) -> Float32[Array, "n d"]:
-    return points - jnp.mean(points, axis=0)[None]
+class _Gaussian(NamedTuple):
+    """State of a Gaussian kernel."""
+
+    cloud: Cloud
+    median: Float32[Array, ""]  # of the squared distances; NaN where it is 0
+    means: _Means
+
+
+def _permute_means(means: _Means, order: Int32[Array, " n"]) -> _Means:
+    return means._replace(means=means.means[order])
+
+
+def _scaled(points: Float32[Array, "n d"]) -> Float32[Array, "n d"]:
+    return without_rounding(points / power_of_two_below(jnp.max(jnp.abs(points))))
 
 
 def _embed_linear(points: Float32[Array, "n d"]) -> _Points:
-    return _Points(_centred(without_rounding(standardize(points))))
+    points = _scaled(points)
+    with jax.enable_x64(True):
+        wide = points.astype(jnp.float64)
+        centred = (wide - jnp.mean(wide, axis=0)[None]).astype(jnp.float32)
+    # Rounding of the mean must not give a representation to probes that are all the same.
+    return _Points(jnp.where(jnp.any(points != points[:1], axis=0)[None], centred, 0.0))
 
 
 def _permute_points(state: _Points, order: Int32[Array, " n"]) -> _Points:
@@ -153,16 +178,24 @@ def _linear_rows(state: _Points, indices: Int32[Array, " rows"]) -> Float32[Arra
     return _inner_products(state.points, indices)
 
 
-def _embed_linear_debiased(points: Float32[Array, "n d"]) -> _CentredKernel:
-    points = _centred(without_rounding(standardize(points)))
-    norms = jnp.sum(points * points, axis=1)
-    total = jnp.sum(points, axis=0)
-    sums = jnp.matmul(points, total, precision=lax.Precision.HIGHEST) - norms
-    return _u_centring(points, norms, sums, jnp.float32(1), jnp.max(norms))
+def _embed_linear_debiased(points: Float32[Array, "n d"]) -> _DebiasedLinear:
+    """U-centring removes any shift of the points; one to the bulk of them is not moved by outliers, as the mean is."""
+    points = _scaled(points)
+    points = points - robust_centre(points)[None]
+    with jax.enable_x64(True):
+        wide = points.astype(jnp.float64)
+        others = jnp.sum(wide, axis=0)[None] - wide
+        means = _u_means(jnp.sum(wide * others, axis=1))
+    return _DebiasedLinear(points, jnp.sqrt(jnp.sum(points * points, axis=1)), means)
 
 
-def _linear_debiased_rows(state: _CentredKernel, indices: Int32[Array, " rows"]) -> Float32[Array, "rows n"]:
-    return _centre(state, _inner_products(state.points, indices), indices, debiased=True)
+def _permute_linear(state: _DebiasedLinear, order: Int32[Array, " n"]) -> _DebiasedLinear:
+    return _DebiasedLinear(state.points[order], state.norms[order], _permute_means(state.means, order))
+
+
+def _linear_debiased_rows(state: _DebiasedLinear, indices: Int32[Array, " rows"]) -> Float32[Array, "rows n"]:
+    terms = state.norms[indices][:, None] * state.norms[None]
+    return _without_own(_centre(_inner_products(state.points, indices), terms, state.means, indices), indices)
 
 
 @functools.cache
@@ -172,133 +205,61 @@ def rbf_form(bandwidth: float, debiased: bool) -> FromMatrices:
 
     # Centring removes a constant, and the scale cancels. A wide kernel is 1 almost everywhere: its digits are
     # those of K - 1. A narrow one is small, and its digits are its own.
-    def kernel(distances: Float32[Array, "..."]) -> Array:
-        return jnp.expm1(-factor * distances) / factor if bandwidth >= 1 else jnp.exp(-factor * distances)
+    def kernel_rows(cloud: Cloud, median: Array, indices: Array) -> Float32[Array, "rows n"]:
+        distances = squared_distances(cloud, indices) / median
+        rows = jnp.expm1(-factor * distances) / factor if bandwidth >= 1 else jnp.exp(-factor * distances)
+        return _without_own(rows, indices) if debiased else rows
 
-    def kernel_rows(points: Array, norms: Array, median: Array, indices: Array) -> Array:
-        rows = kernel(squared_distances(points, norms, indices) / jnp.where(median > 0, median, jnp.nan))
-        return jnp.where(_own(indices, len(points)), 0.0, rows) if debiased else rows
+    def embed(points: Float32[Array, "n d"]) -> _Gaussian:
+        n, cloud = len(points), make_cloud(points)
+        median = median_of_rows(functools.partial(squared_distances, cloud), n, some_squared_distances(cloud))
+        median = jnp.where(median > 0, median, jnp.nan)
+        (row_sums,) = over_rows(lambda indices: (sums.total(kernel_rows(cloud, median, indices), axis=1),), n)
+        with jax.enable_x64(True):
+            wide = row_sums.astype(jnp.float64)
+            means = _u_means(wide) if debiased else _Means(row_sums / n, (jnp.sum(wide) / n**2).astype(jnp.float32))
+        return _Gaussian(cloud, median, means)
 
-    def embed(points: Float32[Array, "n d"]) -> _CentredKernel:
-        n = len(points)
-        points = without_rounding(standardize(points))
-        norms = jnp.sum(points * points, axis=1)
-        median = median_squared_distance(points, norms)
+    def permute(state: _Gaussian, order: Int32[Array, " n"]) -> _Gaussian:
+        return _Gaussian(permute_cloud(state.cloud, order), state.median, _permute_means(state.means, order))
 
-        def summarize(indices: Int32[Array, " rows"]) -> tuple[Array, Array]:
-            rows = kernel_rows(points, norms, median, indices)
-            return jnp.sum(rows, axis=1), jnp.max(jnp.abs(rows), axis=1)
+    def rows(state: _Gaussian, indices: Int32[Array, " rows"]) -> Float32[Array, "rows n"]:
+        kernel = kernel_rows(state.cloud, state.median, indices)
+        centred = _centre(kernel, jnp.abs(kernel), state.means, indices)
+        return _without_own(centred, indices) if debiased else centred
 
-        sums, largest = over_rows(summarize, n)
-        if debiased:
-            return _u_centring(points, norms, sums, median, jnp.max(largest))
-        means = sums / n
-        return _CentredKernel(points, norms, means, jnp.mean(means), median, ROUNDING * jnp.max(largest))
-
-    def rows(state: _CentredKernel, indices: Int32[Array, " rows"]) -> Float32[Array, "rows n"]:
-        kernel = kernel_rows(state.points, state.norms, state.median, indices)
-        return _centre(state, kernel, indices, debiased=debiased)
-
-    return FromMatrices(embed, _permute_kernel, rows)
+    return FromMatrices(embed, permute, rows)
 
 
-def _permute_kernel(state: _CentredKernel, order: Int32[Array, " n"]) -> _CentredKernel:
-    return state._replace(points=state.points[order], norms=state.norms[order], means=state.means[order])
-
-
-def _u_centring(points: Array, norms: Array, sums: Array, median: Array, largest: Array) -> _CentredKernel:
-    """The state of a U-centred kernel, given the sums of its rows without the diagonal."""
-    n = len(points)
+def _u_means(row_sums: Float64[Array, " n"]) -> _Means:
+    """For a U-centred kernel, given the sums of its rows without the diagonal; within the scope of 64 bits."""
+    n = len(row_sums)
     if n < MIN_DEBIASED_PROBES:
-        sums = jnp.full_like(sums, jnp.nan)
-    overall = jnp.sum(sums) / ((n - 1) * (n - 2))
-    return _CentredKernel(points, norms, sums / (n - 2), overall, median, ROUNDING * largest)
+        row_sums = jnp.full_like(row_sums, jnp.nan)
+    overall = jnp.sum(row_sums) / ((n - 1) * (n - 2))
+    return _Means((row_sums / (n - 2)).astype(jnp.float32), overall.astype(jnp.float32))
 
 
 def _centre(
-    state: _CentredKernel, kernel: Float32[Array, "rows n"], indices: Int32[Array, " rows"], *, debiased: bool
+    kernel: Float32[Array, "rows n"], terms: Float32[Array, "rows n"], means: _Means, indices: Int32[Array, " rows"]
 ) -> Float32[Array, "rows n"]:
-    """Rows of the centred kernel. Of one that is constant nothing is left, not the noise of the subtraction."""
-    centred = kernel - state.means[indices][:, None] - state.means[None, :] + state.overall
-    centred = jnp.where(jnp.abs(centred) <= state.noise, 0.0, centred)
-    return jnp.where(_own(indices, len(state.points)), 0.0, centred) if debiased else centred
+    """Rows of the centred kernel. Of one that is constant nothing is left, not the noise of the subtraction.
 
-
-def without_rounding(points: Float32[Array, "n d"]) -> Float32[Array, "n d"]:
-    """Standardized points; zeros if they differ by no more than the rounding of the raw values.
-
-    The raw values were scaled to a largest one in [1, 2), whose last place is 2^-23.
+    An entry that is as small as the rounding of its terms, of which `terms` bounds those of the kernel, has no digits.
     """
-    return jnp.where(jnp.max(jnp.abs(points)) <= 2.0**-21, 0.0, points)
+    of_rows, of_columns = means.means[indices][:, None], means.means[None, :]
+    centred = kernel - of_rows - of_columns + means.overall
+    noise = ROUNDING * (terms + jnp.abs(of_rows) + jnp.abs(of_columns) + jnp.abs(means.overall))
+    return jnp.where(jnp.abs(centred) <= noise, 0.0, centred)
 
 
 def _inner_products(points: Float32[Array, "n d"], indices: Int32[Array, " rows"]) -> Float32[Array, "rows n"]:
     return jnp.matmul(points[indices], points.T, precision=lax.Precision.HIGHEST)
 
 
-def squared_distances(
-    points: Float32[Array, "n d"], norms: Float32[Array, " n"], indices: Int32[Array, " rows"]
-) -> Float32[Array, "rows n"]:
-    """Rows of the matrix of squared distances, given all squared norms: nowhere negative, zero on the diagonal.
-
-    Duplicates are at distance 0 exactly: what is below the rounding error of the product is set to 0.
-    """
-    norms = norms[indices][:, None] + norms[None, :]
-    distances = norms - 2 * _inner_products(points, indices)
-    return jnp.where((distances <= ROUNDING * norms) | _own(indices, len(points)), 0.0, distances)
-
-
-def _own(indices: Int32[Array, " rows"], n: int) -> Array:
-    """Where the rows cross the diagonal, shape (rows, n)."""
-    return indices[:, None] == jnp.arange(n, dtype=jnp.int32)[None, :]
-
-
-def over_rows(function: Callable, n: int) -> tuple[Array, ...]:
-    """`function` of the indices of all n rows, a block at a time; its results of shape (rows, ...) joined."""
-
-    def block(start: Int[Array, ""]) -> tuple[Array, ...]:
-        return function(jnp.minimum(start + jnp.arange(MATRIX_ROWS, dtype=jnp.int32), n - 1))
-
-    blocks = lax.map(block, jnp.arange(0, n, MATRIX_ROWS, dtype=jnp.int32))
-    return tuple(x.reshape(-1, *x.shape[2:])[:n] for x in blocks)
-
-
-def median_squared_distance(points: Float32[Array, "n d"], norms: Float32[Array, " n"]) -> Float32[Array, ""]:
-    """The median of all N^2 squared distances, without storing or sorting them.
-
-    Nonnegative floats are ordered as their bits. So the lower of the two middle values is found digit by digit, four
-    bits a pass, from the number of distances below each candidate; the upper is the same value if enough
-    distances are equal to it, otherwise the next larger one. Counted in int32, which N = 46340 fills.
-    """
-    n = len(points)
-    lower, upper = (n * n - 1) // 2, n * n // 2
-
-    def count_below(values: Array) -> Array:
-        def of(indices: Int32[Array, " rows"]) -> tuple[Array]:
-            bits = lax.bitcast_convert_type(squared_distances(points, norms, indices), jnp.int32)
-            below = bits[:, None, :] < values[None, :, None]
-            return (jnp.sum(below, axis=2, dtype=jnp.int32),)
-
-        return jnp.sum(over_rows(of, n)[0], axis=0, dtype=jnp.int32)
-
-    def digit(step: Array, found: Array) -> Array:
-        shift = FLOAT_BITS - DIGIT_BITS * (step + 1)
-        candidates = found + (jnp.arange(1, THRESHOLDS + 1, dtype=jnp.int32) << shift)
-        # A candidate beyond the largest float has wrapped around to a negative number; it is too large.
-        fits = (candidates > 0) & (count_below(candidates) <= lower)
-        return found + (jnp.sum(fits, dtype=jnp.int32) << shift)
-
-    first = lax.fori_loop(0, FLOAT_BITS // DIGIT_BITS, digit, jnp.int32(0))
-    first = lax.bitcast_convert_type(first, jnp.float32)
-
-    def above(indices: Int32[Array, " rows"]) -> tuple[Array, Array]:
-        rows = squared_distances(points, norms, indices)
-        larger = rows > first
-        return jnp.sum(~larger, axis=1, dtype=jnp.int32), jnp.min(jnp.where(larger, rows, jnp.inf), axis=1)
-
-    counts, larger = over_rows(above, n)
-    second = jnp.where(jnp.sum(counts, dtype=jnp.int32) > upper, first, jnp.min(larger))
-    return (first + second) / 2
+def _without_own(rows: Float32[Array, "rows n"], indices: Int32[Array, " rows"]) -> Float32[Array, "rows n"]:
+    """The rows with zeros on the diagonal."""
+    return jnp.where(indices[:, None] == jnp.arange(rows.shape[1], dtype=jnp.int32)[None, :], 0.0, rows)
 
 
 def _checked(a: ArrayLike, b: ArrayLike, debiased: bool) -> tuple[jax.Array, jax.Array, bool]:
@@ -310,6 +271,6 @@ def _checked(a: ArrayLike, b: ArrayLike, debiased: bool) -> tuple[jax.Array, jax
 
 
 LINEAR_CKA = FromMatrices(_embed_linear, _permute_points, _linear_rows)
-LINEAR_CKA_DEBIASED = FromMatrices(_embed_linear_debiased, _permute_kernel, _linear_debiased_rows)
+LINEAR_CKA_DEBIASED = FromMatrices(_embed_linear_debiased, _permute_linear, _linear_debiased_rows)
 RBF_CKA = rbf_form(1.0, False)
 RBF_CKA_DEBIASED = rbf_form(1.0, True)

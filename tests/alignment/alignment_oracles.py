@@ -1,6 +1,9 @@
 """The measures in float64 NumPy, one probe at a time, straight from their definitions."""
 
+import functools
+
 import numpy as np
+import scipy.stats
 
 
 def tie_order(i, j):
@@ -188,3 +191,219 @@ def pooled_entropy(ranks, n):
     """Plug-in entropy of the discrete ranks 1 ... n - 1 relative to the uniform: exact for very many samples."""
     q = np.bincount(np.asarray(ranks), minlength=n)[1:n] / np.size(ranks)
     return -np.sum(q[q > 0] * np.log(q[q > 0] * (n - 1)))
+
+
+def centred(x):
+    x = np.asarray(x, np.float64)
+    x = np.where(np.any(x != x[:1], axis=0), x - x.mean(0), 0.0)
+    return x / (np.abs(x).max() or 1.0)
+
+
+def row_blocks(n, size=256):
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def distance_rows(x, rows):
+    """Squared distances of some probes to all, by differences, one column after the other."""
+    x = np.asarray(x, np.float64)
+    total = np.zeros((len(x[rows]), len(x)))
+    for column in x.T:
+        total += np.subtract.outer(column[rows], column) ** 2
+    return total
+
+
+def spread_of(x):
+    """The largest absolute value, by which squares of the rest do not underflow."""
+    return np.asarray(x, np.float64) / (np.abs(np.asarray(x, np.float64)).max() or 1.0)
+
+
+def off_diagonal(block, rows):
+    block[np.arange(len(block)), np.arange(rows.start, rows.stop)] = 0.0
+    return block
+
+
+def centred_kernel_cosine(kernel_a, kernel_b, n, debiased):
+    """CKA of two kernels, given as functions from a slice of rows to those rows; twice through the rows."""
+
+    def block(kernel, rows):
+        return off_diagonal(kernel(rows), rows) if debiased else kernel(rows)
+
+    means = []
+    for kernel in (kernel_a, kernel_b):
+        sums = np.concatenate([block(kernel, rows).sum(1) for rows in row_blocks(n)])
+        by_row, overall = (n - 2, (n - 1) * (n - 2)) if debiased else (n, n**2)
+        means.append((sums / by_row, sums.sum() / overall))
+    products = np.zeros((2, 2))
+    for rows in row_blocks(n):
+        k, l = (  # noqa: E741
+            block(kernel, rows) - mean[rows][:, None] - mean[None] + overall
+            for kernel, (mean, overall) in zip((kernel_a, kernel_b), means, strict=True)
+        )
+        if debiased:
+            k, l = off_diagonal(k, rows), off_diagonal(l, rows)  # noqa: E741
+        products += [[np.vdot(k, k), np.vdot(k, l)], [np.vdot(l, k), np.vdot(l, l)]]
+    return products[0, 1] / np.sqrt(products[0, 0] * products[1, 1])
+
+
+def linear_cka(a, b, debiased=False):
+    if not debiased:
+        a, b = centred(a), centred(b)
+        return np.sum((a.T @ b) ** 2) / (np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b))
+    a, b = (spread_of(x) for x in (a, b))
+    a, b = (x - np.median(x, axis=0) for x in (a, b))  # a shift that U-centring removes
+    return centred_kernel_cosine(lambda rows: a[rows] @ a.T, lambda rows: b[rows] @ b.T, len(a), True)
+
+
+def rbf_cka(a, b, debiased=False, bandwidth=1.0):
+    kernels = []
+    for x in map(spread_of, (a, b)):
+        everything = np.concatenate([np.float64(distance_rows(x, rows)).ravel() for rows in row_blocks(len(x))])
+        median = np.median(everything, overwrite_input=True)
+        del everything
+        kernels.append(lambda rows, x=x, m=median: np.exp(-distance_rows(x, rows) / (2 * m * bandwidth**2)))
+    return centred_kernel_cosine(*kernels, len(a), debiased)
+
+
+def pair_distances(x):
+    """The distances i < j."""
+    x = spread_of(x)
+    n = len(x)
+    return np.concatenate(
+        [np.sqrt(distance_rows(x, slice(i, i + 1))[0, i + 1 :]) for i in range(n)]
+        if n < 2000
+        else [
+            np.sqrt(block[np.arange(n)[None] > np.arange(rows.start, rows.stop)[:, None]])
+            for rows in row_blocks(n)
+            for block in [distance_rows(x, rows)]
+        ]
+    )
+
+
+def rsa(a, b, pearson=False):
+    vectors = []
+    for x in (a, b):
+        d = pair_distances(x)
+        if not pearson:
+            # Distances that differ by rounding are tied.
+            d = scipy.stats.rankdata(np.float32(d / d.max()) if d.max() > 0 else d)
+        d = d - d.mean()
+        vectors.append(d / np.linalg.norm(d))
+    return vectors[0] @ vectors[1]
+
+
+def basis(x):
+    """Centred points, and an orthonormal basis of the directions beyond the rounding of float32."""
+    x = np.asarray(x, np.float64)
+    points = centred(x)
+    scale = np.sqrt(np.mean(spread_of(x) ** 2, axis=0)) * np.abs(x).max()
+    raw = np.where(np.any(x != x[:1], axis=0), x - x.mean(0), 0.0)
+    z = np.divide(raw, scale, out=np.zeros_like(raw), where=scale > 0)
+    u, s, _ = np.linalg.svd(z, full_matrices=False)
+    varying = np.sum(np.any(z != 0, axis=0))
+    return points, u[:, s > 2.0**-18 * np.sqrt(max(len(x), varying))]
+
+
+def canonical(a, b):
+    (a, u), (b, v) = basis(a), basis(b)
+    if not 0 < u.shape[1] < len(a) - 1 or not 0 < v.shape[1] < len(a) - 1:
+        return None
+    left, correlations, _ = np.linalg.svd(u.T @ v)
+    return a, u @ left[:, : len(correlations)], np.clip(correlations, 0, 1)
+
+
+def cca(a, b, squared=False):
+    found = canonical(a, b)
+    return np.nan if found is None else np.mean(found[2] ** (2 if squared else 1))
+
+
+def pwcca(a, b):
+    found = canonical(a, b)
+    if found is None:
+        return np.nan
+    a, variates, correlations = found
+    weights = np.abs(variates.T @ a).sum(1)
+    return weights @ correlations / weights.sum()
+
+
+def leading(x, variance):
+    """The leading principal components that hold the fraction of the variance."""
+    u, s, _ = np.linalg.svd(centred(x), full_matrices=False)
+    tail = np.cumsum((s**2)[::-1])[::-1]
+    return u[:, tail > (1 - variance) * tail[0]]
+
+
+def svcca(a, b, variance=0.99):
+    u, v = leading(a, variance), leading(b, variance)
+    return np.mean(np.clip(np.linalg.svd(u.T @ v, compute_uv=False), 0, 1))
+
+
+def linear_regression(a, b):
+    _, u = basis(a)
+    b = centred(b)
+    return np.sum((u.T @ b) ** 2) / np.sum(b**2) if 0 < u.shape[1] < len(b) - 1 else np.nan
+
+
+def procrustes_distance(a, b):
+    a, b = (x / np.linalg.norm(x) for x in (centred(a), centred(b)))
+    width = max(a.shape[1], b.shape[1])
+    a, b = (np.pad(x, [(0, 0), (0, width - x.shape[1])]) for x in (a, b))
+    left, _, right = np.linalg.svd(a.T @ b)
+    return np.linalg.norm(a @ (left @ right) - b)
+
+
+def procrustes(a, b):
+    return 2 * np.arcsin(procrustes_distance(a, b) / 2)
+
+
+# The measures of matrices and of shapes, by their names in the table of measures.
+BY_NAME = {
+    "linear_cka": linear_cka,
+    "linear_cka_debiased": functools.partial(linear_cka, debiased=True),
+    "rbf_cka": rbf_cka,
+    "rbf_cka_debiased": functools.partial(rbf_cka, debiased=True),
+    "rsa": rsa,
+    "rsa_pearson": functools.partial(rsa, pearson=True),
+    "procrustes": procrustes,
+    "procrustes_distance": procrustes_distance,
+    "cca": cca,
+    "cca_squared": functools.partial(cca, squared=True),
+    "svcca": svcca,
+    "pwcca": pwcca,
+    "linear_regression": linear_regression,
+}
+
+
+def trained_like(n, seed=0):
+    """Pairs of representations of the kinds that trained networks have, by name; float32."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 10, n)
+    centres, (w, e) = rng.normal(size=(10, 10)), rng.normal(size=(2, n, 10))
+    common, (p, q) = rng.normal(size=(n, 6)), rng.normal(size=(2, n, 6))
+    pairs = {"gaussian": (common, common + 0.5 * p)}
+    for spread in (1, 1e-2, 1e-4, 1e-6):
+        pairs[f"clusters {spread:g}"] = centres[labels] + spread * w, centres[labels] + spread * (w + 0.5 * e)
+    for margin in (10, 30):
+        logits = margin * np.eye(10)[labels] + w
+        pairs[f"softmax {margin}"] = tuple(np.float32(softmax(x)) for x in (logits, logits + 0.5 * e))
+    tails = rng.standard_t(0.5, (2, n, 6))
+    pairs["heavy tails"] = tails[0], tails[0] + 0.5 * tails[1]
+    hidden = rng.normal(size=(6, 40))
+    pairs["sparse relu"] = tuple(np.maximum(x @ hidden - 4, 0) for x in (common, common + 0.5 * p))
+    flips = rng.random((n, 12)) < 0.2
+    bits = rng.random((n, 12)) < 0.5
+    pairs["binary"] = 1.0 * bits, 1.0 * (bits ^ flips)
+    pairs["scaled binary"] = 0.1 * bits, 0.1 * (bits ^ flips) + 0.3
+    pairs["one-hot"] = np.eye(10)[labels], np.eye(10)[np.where(rng.random(n) < 0.3, rng.integers(0, 10, n), labels)]
+    pairs["one column"] = common[:, :1], common[:, :1] + 0.5 * p[:, :1]
+    pairs["rank one"] = tuple(x * rng.normal(size=64) for x in (common[:, :1], common[:, :1] + 0.5 * p[:, :1]))
+    scales = np.where(np.arange(6) == 0, 1000, 1)
+    pairs["scaled columns"] = common * scales, (common + 0.5 * q) * scales
+    outlier = np.where(np.arange(n) == n // 2, 1e5, 1)[:, None]
+    pairs["outlier"] = common * outlier, (common + 0.5 * q) * outlier
+    pairs["offset"] = common + 1e3, common + 0.5 * p + 1e3
+    return {name: (np.float32(a), np.float32(b)) for name, (a, b) in pairs.items()}
+
+
+def softmax(x):
+    x = np.exp(x - x.max(1, keepdims=True))
+    return x / x.sum(1, keepdims=True)
