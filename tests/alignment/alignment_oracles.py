@@ -325,6 +325,12 @@ def pwcca(a, b):
     return weights @ correlations / weights.sum()
 
 
+def variates_are_tied(a, b):
+    """Whether canonical correlations coincide, so that the weights of `pwcca` are not unique."""
+    found = canonical(a, b)
+    return found is not None and np.any(np.diff(found[2]) > -1e-5)
+
+
 def leading(x, variance):
     """The leading principal components that hold the fraction of the variance."""
     u, s, _ = np.linalg.svd(centred(x), full_matrices=False)
