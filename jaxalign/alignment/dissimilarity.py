@@ -15,8 +15,9 @@ from jaxalign.alignment.distances import power_of_two_below
 from jaxalign.alignment.forms import FromMatrices, measure
 from jaxalign.alignment.median import over_rows
 
-# What of a distance less the mean distance may be rounding, relative to the mean.
-_ROUNDING = 2.0**-22
+# What of a distance less the mean distance may be rounding, relative to the mean: rows that are divided by their norms
+# are rounded, and the distances of these with them.
+_ROUNDING = 2.0**-20
 
 # So many pairs have places that int32 numbers.
 _MAX_PROBES = 2**16

@@ -64,7 +64,7 @@ def test_a_batch_is_computed_one_by_one():
 
 
 def test_permuting_a_cloud_is_permuting_the_points():
-    x, order = CASES["codes with duplicates"].astype(np.float32), RNG.permutation(N).astype(np.int32)
+    x, order = jnp.asarray(CASES["codes with duplicates"], jnp.float32), jnp.asarray(RNG.permutation(N), jnp.int32)
     indices = jnp.arange(ROWS, dtype=jnp.int32)
     permuted = clouds.squared_distances(clouds.permute_cloud(clouds.make_cloud(x), order), indices)
     np.testing.assert_allclose(permuted, clouds.squared_distances(clouds.make_cloud(x[order]), indices), rtol=1e-5)
@@ -73,4 +73,4 @@ def test_permuting_a_cloud_is_permuting_the_points():
 def test_a_column_that_only_rounding_moves_is_constant():
     noise = RNG.integers(-1, 2, (N, 2)) * np.spacing(np.float32(1000))
     x = np.hstack([1000 + noise, 1e-3 * NORMAL[:, :2]]).astype(np.float32)
-    np.testing.assert_array_equal(clouds.without_rounding(x), x * [0, 0, 1, 1])
+    np.testing.assert_array_equal(clouds.without_rounding(jnp.asarray(x)), x * np.float32([0, 0, 1, 1]))
