@@ -64,7 +64,7 @@ def rsa(a: ArrayLike, b: ArrayLike, *, correlation: str = "spearman", distance: 
     """
     correlation = checks.choice("correlation", correlation, ("spearman", "pearson"))
     distance = checks.choice("distance", distance, ("euclidean", "correlation"))
-    a, b, _ = inputs.pair(a, b, 1)
+    a, b, _ = inputs.pair(a, b, 1, "columns" if distance == "euclidean" else "rows")
     if distance == "euclidean":
         return measure(RSA_SPEARMAN if correlation == "spearman" else RSA_PEARSON, a, b)
     for name, x in (("a", a), ("b", b)):

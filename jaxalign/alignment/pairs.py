@@ -232,11 +232,13 @@ def stack(representations: Any) -> tuple[Float32[Array, "k n d"], tuple[int, ...
     """
     allowed = f"a real array of shape (K, N, D) with N >= {inputs.MIN_PROBES}, or a sequence of arrays (N, D_k)"
     if hasattr(representations, "shape"):
-        array = inputs.real_array("representations", representations, 3, allowed)
+        array = inputs.single_precision(inputs.checked_array("representations", representations, 3, allowed))
         return array, (array.shape[2],) * len(array)
     if not isinstance(representations, Sequence) or isinstance(representations, str) or not representations:
         checks.reject("representations", allowed, representations)
-    members = [inputs.representation(f"representations[{i}]", x) for i, x in enumerate(representations)]
+    names = [f"representations[{i}]" for i in range(len(representations))]
+    inputs.check_same_probes(names, representations)
+    members = [inputs.representation(name, x) for name, x in zip(names, representations, strict=True)]
     n, widths = members[0].shape[0], tuple(x.shape[1] for x in members)
     for i, x in enumerate(members):
         if x.shape[0] != n:

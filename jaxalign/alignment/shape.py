@@ -107,7 +107,7 @@ def cca(a: ArrayLike, b: ArrayLike, *, squared: bool = False, centered: bool = T
       [1.0, 0.88, 0.12]
     """
     squared, centered = checks.boolean("squared", squared), checks.boolean("centered", centered)
-    a, b, _ = inputs.pair(a, b, 1)
+    a, b, _ = inputs.pair(a, b, 1, "columns" if centered else None)
     if not centered:
         return run(_uncentered_cca, a, b, squared)
     return measure(CCA_SQUARED if squared else CCA, a, b)

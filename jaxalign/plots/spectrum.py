@@ -124,7 +124,7 @@ def _groups(representations: Any, names: Any) -> list[_Group]:
 def _spectra(argument: str, values: Any) -> list[np.ndarray]:
     allowed = f"a real array of shape (N, D) or (K, N, D) with N >= {inputs.MIN_PROBES}, D >= 1 and K >= 1"
     ndim = 3 if getattr(values, "ndim", 2) == 3 else 2
-    array = np.asarray(inputs.real_array(argument, values, ndim, allowed), np.float64)
+    array = np.asarray(inputs.single_precision(inputs.checked_array(argument, values, ndim, allowed)), np.float64)
     if not np.isfinite(array).all():
         checks.reject(argument, "finite", "an array with values that are not")
     spectra = []
