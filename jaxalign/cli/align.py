@@ -23,6 +23,8 @@ class Align:
     """Measures of alignment; cce is in nats."""
     layer: Annotated[str | None, shown("NAME", "all")] = None
     """The array to take from each npz file."""
+    names: Annotated[tuple[str, ...] | None, shown("NAME ...", "the files', with folders where needed")] = None
+    """What the files are called in the results, in their order."""
     neighbors: Annotated[int | None, shown("K", "as each measure's publication")] = None
     """Nearest neighbours."""
     null: Annotated[int | None, shown("N", "no null")] = None
@@ -45,7 +47,7 @@ class Align:
             raise ValueError("files must be at least one npy or npz file, got none")
         if self.out is not None and self.out.exists():
             checks.reject("out", "a path where nothing is yet", str(self.out))
-        representations = load_representations(self.files, self.layer)
+        representations = load_representations(self.files, self.layer, self.names)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", DegenerateRepresentationWarning)
             dataset = jaxalign.align(
