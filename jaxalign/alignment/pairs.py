@@ -24,6 +24,7 @@ from jaxalign.alignment.ranks import (
     padded_size,
     rank_blocks,
     ranks_of,
+    reciprocal_samples,
 )
 from jaxalign.alignment.registry import METRICS, get_metric
 
@@ -125,11 +126,11 @@ def _join_parts(
 def null_matrices(
     points: Float32[Array, "k n d"], family: Family, plan: Plan, orders: Int32[np.ndarray, "permutations n"]
 ) -> Iterator[dict[str, np.ndarray]]:
-    """The measures A->B where the rows of B are shuffled, for each order in turn; float32 arrays (K, K).
+    """The measures A->B where the rows of one of the two are shuffled, for each order in turn; float32 arrays (K, K).
 
-    What is prepared once for a representation is shuffled, not computed again. Of measures of states and matrices, in
-    which A->B and B->A fluctuate together, both directions of a pair have the same one of the two shuffled against the
-    other: so the mean over pairs fluctuates under the null as the measured one would.
+    What is prepared once for a representation is shuffled, not computed again. In both directions of a pair it is the
+    later one of the two that is shuffled against the other. A->B and B->A then fluctuate together as those of
+    independent representations do, and so does the mean over pairs.
     """
     embedded = program(embed)(points, family, plan._replace(bytes=0, permutations=0))
     for start in range(0, len(orders), plan.permutations):
@@ -170,12 +171,10 @@ def embed(representations: Float32[Array, "k n d"], family: Family, plan: Plan) 
 def permuted_matrices(
     embedded: Embedded, orders: Int32[Array, "permutations n"], family: Family, plan: Plan
 ) -> dict[str, Float32[Array, "permutations k k"]]:
-    """The measures of A and points[order] of B, for each order; pure."""
-    form, k = family.forms[0], len(embedded.points)
+    """The measures where the later one of each two representations is points[order], for each order; pure."""
+    form = family.forms[0]
     if isinstance(form, FromRanks):
-        nearest = jax.vmap(_shuffle_neighbors, in_axes=(None, 0))(embedded.state, orders)
-        values = _from_ranks(embedded.points, nearest.reshape(-1, *embedded.state.shape[1:]), family, plan)
-        values = {name: value.reshape(-1, k, k) for name, value in values.items()}
+        values = _from_shuffled_ranks(embedded, orders, family, plan)
     else:
 
         def shuffled(order: Array) -> dict[str, Array]:
@@ -281,6 +280,34 @@ def _from_ranks(
 
     values = lax.map(of_group, padded.reshape(groups, plan.group, n, d))
     return {name: value.reshape(-1, len(nearest))[:k].T for name, value in values.items()}
+
+
+def _from_shuffled_ranks(
+    embedded: Embedded, orders: Int32[Array, "permutations n"], family: Family, plan: Plan
+) -> dict[str, Float32[Array, "permutations k k"]]:
+    """One B at a time, as its shuffles of A are its own: the inverse order where A is the later one of the two.
+
+    Shuffled rows of A against B are rows of A against B in the inverse order, for which B need not be moved.
+    """
+    shuffle = jax.vmap(_shuffle_neighbors, in_axes=(None, 0))
+    # The inverse of a permutation is the order that sorts it.
+    nearest = shuffle(embedded.state, orders), shuffle(embedded.state, jnp.argsort(orders, axis=1))
+    k, shape = len(embedded.points), embedded.state.shape[1:]
+    # A block of one B takes as many more probes as a group of them would take room.
+    blocks = -(-shape[-1] // (plan.tile.rows * plan.group))
+    tile = plan.tile._replace(rows=padded_size(-(-shape[-1] // blocks), plan.tile.chunk))
+    reciprocal = [reciprocal_samples(x.reshape(-1, *shape)).reshape(x.shape) for x in nearest]
+
+    def of_target(b: Array) -> dict[str, Array]:
+        own, back = (
+            jnp.where((jnp.arange(k) <= b)[:, None, None], later, earlier).reshape(-1, *shape)
+            for later, earlier in (nearest, reciprocal)
+        )
+        ranks = ranks_of(embedded.points[b][None], own, tile)._replace(reciprocal=back)
+        return {name: value[0].reshape(-1, k) for name, value in _statistics(family, ranks).items()}
+
+    values = lax.map(of_target, jnp.arange(k))
+    return {name: jnp.moveaxis(value, 0, 2) for name, value in values.items()}
 
 
 def _shuffle_neighbors(nearest: Int32[Array, "a neighbors n"], order: Int32[Array, " n"]) -> Int32[Array, "..."]:

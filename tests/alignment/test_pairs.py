@@ -131,15 +131,31 @@ def test_the_null_is_the_measure_of_shuffled_rows(points):
 
 
 def expected_null(name, points, order):
-    """Of ranks B is shuffled; of the others, for both directions of a pair, the one that comes later."""
+    """In both directions of a pair the one that comes later is shuffled."""
     metric = METRICS[name]
 
     def value(i, j):
-        if i > j and not isinstance(metric.form, FromRanks):
+        if i > j:
             return value(j, i) if metric.symmetric else single(name, points[i][order], points[j])
         return single(name, points[i], points[j][order])
 
     return np.array([[value(i, j) for j in range(len(points))] for i in range(len(points))])
+
+
+def test_both_directions_fluctuate_together_under_the_null():
+    """As they do between independent representations, which tells how uncertain their mean is."""
+    names, k = ("information_imbalance", "cce"), 40
+    independent = all_pairs(np.random.default_rng(0).normal(size=(k, 50, 100)), names)
+    points = jnp.asarray(np.random.default_rng(1).normal(size=(2, 50, 100)), jnp.float32)
+    (family,) = pairs.families_of(names, None, 50)
+    orders = draw_orders(2000, 50, seed=0)
+    null = list(pairs.null_matrices(points, family, plan_family(family, 2, 50, 100, 2000, AMPLE), orders))
+    upper = np.triu_indices(k, 1)
+    for name in names:
+        expected = np.corrcoef(independent[name][upper], independent[name].T[upper])[0, 1]
+        found = np.corrcoef([matrices[name][0, 1] for matrices in null], [matrices[name][1, 0] for matrices in null])
+        assert abs(found[0, 1] - expected) < 0.12, (name, found[0, 1], expected)
+        assert name == "cce" or expected > 0.2
 
 
 def test_a_member_that_is_not_finite_is_nan_and_alone(points, values):
