@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from jaxalign import checks
 from jaxalign._version import __version__
-from jaxalign.alignment import degeneracy, pairs, uncertainty
+from jaxalign.alignment import degeneracy, pairs, stacks, uncertainty
 from jaxalign.alignment.plan import Family, plan_family
 from jaxalign.alignment.registry import METRICS
 from jaxalign.threads import one_blas_thread
@@ -79,32 +79,35 @@ def align(
       >>> float(ds["mutual_knn_p"].sel(network_a="a", network_b="noisy").round(3))  # the smallest there is, 1/20
       0.05
     """
+    chosen, keys = pairs.check_metrics(metrics), None
     if isinstance(representations, Mapping):
-        names = [str(name) for name in representations] if names is None else names
+        keys = list(representations)
+        names = [str(key) for key in keys] if names is None else names
         representations = list(representations.values())
-    chosen = pairs.check_metrics(metrics)
-    points, widths = pairs.stack(representations)
-    k, n, d = points.shape
+    checked = stacks.check(representations, keys)
+    k, n = len(checked.widths), checked.probes
     names = _check_names(names, k)
     permutations = 0 if null is None else checks.integer("null", null)
     orders = uncertainty.draw_orders(permutations, n, checks.integer("seed", seed, 0))
     budget = pairs.check_budget(memory_budget)
     families = pairs.families_of(chosen, neighbors, n)
-    plans = [plan_family(family, k, n, d, permutations, budget) for family in families]
-    reports = _report(points, widths, names, any(METRICS[name].undefined_if_saturated for name in chosen))
+    plans = [plan_family(family, k, n, checked.padded, permutations, budget) for family in families]
+    points = stacks.stack(checked)
+    reports = _report(points, checked, names, any(METRICS[name].undefined_if_saturated for name in chosen))
 
     found: dict[str, Any] = {}
     steps = sum(1 + permutations * bool(_directed(family)) for family in families)
     with one_blas_thread(), tqdm(total=steps, unit="comparison", disable=not progress) as bar:
         for family, plan in zip(families, plans, strict=True):
             bar.set_description(", ".join(family.names))
-            matrices = pairs.measure_family(points, family, plan)
+            matrices = checked.restore(pairs.measure_family(points, family, plan))
             bar.update()
             found |= {name: (_PAIRS, matrix) for name, matrix in matrices.items()}
             nulls = {name: uncertainty.Null(matrices[name], larger) for name, larger in _directed(family).items()}
             of_mean: dict[str, list[float]] = {name: [] for name in nulls}
             if permutations and nulls:
-                for shuffled in pairs.null_matrices(points, family, plan, orders):
+                shuffles = pairs.null_matrices(points, family, plan, orders, checked.order)
+                for shuffled in map(checked.restore, shuffles):
                     for name, distribution in nulls.items():
                         distribution.add(shuffled[name])
                         of_mean[name].append(float(uncertainty.mean_of_pairs(shuffled[name]).mean))
@@ -131,13 +134,10 @@ def _check_names(names: Any, k: int) -> list[str]:
     return list(names)
 
 
-def _report(points: jax.Array, widths: tuple[int, ...], names: list[str], rank: bool) -> dict[str, Any]:
+def _report(points: Sequence[jax.Array], checked: stacks.Checked, names: list[str], rank: bool) -> dict[str, Any]:
     """What is degenerate: warns of it, and returns it as variables of each network."""
-    values = np.asarray(points)
-    reports = [
-        degeneracy.report(name, values[i, :, :width], rank)
-        for i, (name, width) in enumerate(zip(names, widths, strict=True))
-    ]
+    members = checked.members(points)
+    reports = [degeneracy.report(name, member, rank) for name, member in zip(names, members, strict=True)]
     findings = degeneracy.describe(reports)
     if findings:
         warnings.warn(findings, degeneracy.DegenerateRepresentationWarning, stacklevel=3)

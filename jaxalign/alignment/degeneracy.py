@@ -8,6 +8,9 @@ from jaxtyping import Float32
 
 from jaxalign.alignment.decomposition import matrix_rank
 
+# Values that are inspected at once, of rows that are compared.
+_BLOCK = 2**22
+
 
 class DegenerateRepresentationWarning(UserWarning):
     """A representation on which some measures are undefined or rest on ties."""
@@ -95,11 +98,22 @@ def describe(reports: Sequence[Report]) -> str:
 
 
 def _duplicated_rows(points: np.ndarray) -> int:
-    """By a hash of the bits of each row, which equal rows share; rows of equal hash are then compared."""
-    bits = np.ascontiguousarray(points + np.float32(0.0)).view(np.uint32).astype(np.uint64)
-    multipliers = np.random.default_rng(0).integers(0, 2**63, points.shape[1], dtype=np.uint64) * 2 + 1
-    hashes = bits @ multipliers
-    _, group, sizes = np.unique(hashes, return_inverse=True, return_counts=True)
+    """By a hash of the bits of each row, which equal rows share; rows of equal hash are then compared.
+
+    A block of columns at a time, so that no copy is as large as the representation.
+    """
+    n, d = points.shape
+    multipliers = np.random.default_rng(0).integers(0, 2**63, d, dtype=np.uint64) * 2 + 1
+    blocks = [slice(start, start + max(1, _BLOCK // n)) for start in range(0, d, max(1, _BLOCK // n))]
+    hashes = np.zeros(n, np.uint64)
+    for columns in blocks:
+        # Adding zero makes one zero of the two.
+        bits = np.ascontiguousarray(points[:, columns] + np.float32(0.0)).view(np.uint32).astype(np.uint64)
+        hashes += bits @ multipliers[columns]
+    _, first, group, sizes = np.unique(hashes, return_index=True, return_inverse=True, return_counts=True)
     suspects = np.flatnonzero(sizes[group] > 1)
+    others = first[group[suspects]]
+    if all((points[suspects, columns] == points[others, columns]).all() for columns in blocks):
+        return len(suspects)
     _, sizes = np.unique(points[suspects] + np.float32(0.0), axis=0, return_counts=True)
     return int(sizes[sizes > 1].sum())

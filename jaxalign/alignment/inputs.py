@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from jaxalign import checks
 from jaxalign.alignment.conversion import Centring, to_float32
@@ -21,8 +22,16 @@ def representation(name: str, values: Any, centring: Centring = "columns") -> ja
     Raises:
       ValueError: as `checked_array`, or if it is not two-dimensional with at least `MIN_PROBES` rows and one column.
     """
-    allowed = f"a real array of shape (N, D) with N >= {MIN_PROBES} and D >= 1"
-    return single_precision(checked_array(name, values, 2, allowed), centring)
+    return single_precision(checked_matrix(name, values), centring)
+
+
+def checked_matrix(name: str, values: Any) -> np.ndarray | jax.Array:
+    """Returns `values` as an array of shape (N, D) in its own precision.
+
+    Raises:
+      ValueError: as `representation`.
+    """
+    return checked_array(name, values, 2, f"a real array of shape (N, D) with N >= {MIN_PROBES} and D >= 1")
 
 
 def checked_array(name: str, values: Any, ndim: int, allowed: str) -> np.ndarray | jax.Array:
@@ -49,7 +58,7 @@ def single_precision(array: np.ndarray | jax.Array, centring: Centring = "column
 
     What a transformation of JAX traces has no values yet, and is rounded as it is.
     """
-    if isinstance(array, jax.core.Tracer) or array.dtype in (jnp.float32, jnp.bfloat16, jnp.float16):
+    if isinstance(array, Tracer) or array.dtype in (jnp.float32, jnp.bfloat16, jnp.float16):
         return jnp.asarray(array, jnp.float32)
     array = np.asarray(array)
     if array.ndim == 2:

@@ -11,9 +11,9 @@ from jax import lax
 from jaxtyping import Array, Bool, Float32, Int, Int32, PyTree
 
 from jaxalign import checks
-from jaxalign.alignment import inputs
+from jaxalign.alignment import stacks
 from jaxalign.alignment.distances import all_finite, finite_points
-from jaxalign.alignment.forms import FromMatrices, FromRanks, FromStates, cosines, embed_one, inner_products, normalized
+from jaxalign.alignment.forms import FromRanks, embed_one
 from jaxalign.alignment.plan import Family, Plan, default_budget, plan_family
 from jaxalign.alignment.programs import program
 from jaxalign.alignment.ranks import (
@@ -27,14 +27,20 @@ from jaxalign.alignment.ranks import (
     reciprocal_samples,
 )
 from jaxalign.alignment.registry import METRICS, get_metric
+from jaxalign.alignment.states import from_states
 
 
 class Embedded(NamedTuple):
     """What one family of measures prepares once for each of K representations."""
 
-    points: Float32[Array, "k n d"]
+    points: tuple[Float32[Array, "g n d"], ...]  # of ranks, which count in them; of the others none
     finite: Bool[Array, " k"]
-    state: PyTree  # of ranks: the neighbours, (K, neighbors, N); else what `embed` returns, stacked
+    states: tuple[PyTree, ...]  # of ranks: the neighbours, (K, neighbors, N); else what `embed` returns, stacked
+    positions: Int32[Array, " k"]  # of two representations the later one is shuffled in the null
+
+
+Stacks = Float32[Array, "k n d"] | tuple[Float32[Array, "..."], ...]
+"""Representations as one array, or as one for each group of about the same width, which together are K."""
 
 
 def all_pairs(
@@ -75,35 +81,47 @@ def all_pairs(
       ((3, 3), [1.0, 1.0, 1.0])
     """
     names = check_metrics(metrics)
-    points, _ = stack(representations)
-    k, n, d = points.shape
-    budget = check_budget(memory_budget)
-    found = {}
-    for family in families_of(names, neighbors, n):
-        found |= measure_family(points, family, plan_family(family, k, n, d, 0, budget, workers))
+    checked = stacks.check(representations)
+    budget, n = check_budget(memory_budget), checked.probes
+    families = families_of(names, neighbors, n)
+    plans = [plan_family(family, len(checked.widths), n, checked.padded, 0, budget, workers) for family in families]
+    points, found = stacks.stack(checked), {}
+    for family, plan in zip(families, plans, strict=True):
+        found |= measure_family(points, family, plan)
+    found = checked.restore(found)
     return {name: found[name] for name in names}
 
 
-def measure_family(points: Float32[Array, "k n d"], family: Family, plan: Plan) -> dict[str, np.ndarray]:
-    """The matrices (K, K) of the measures of one family.
+def measure_family(points: Stacks, family: Family, plan: Plan) -> dict[str, np.ndarray]:
+    """The matrices (K, K) of the measures of one family, in the order in which the stacks hold the representations.
 
     If the ranks of all pairs are held at once, the probes are divided among the workers of the plan.
     """
     plan = plan._replace(bytes=0, permutations=0)  # no program of these depends on them
-    blocks = padded_size(points.shape[1], plan.tile.rows) // plan.tile.rows
+    groups = _groups(points)
+    blocks = padded_size(groups[0].shape[1], plan.tile.rows) // plan.tile.rows
     count = -(-blocks // plan.workers)
-    if count == blocks or not isinstance(family.forms[0], FromRanks) or plan.group < len(points):
-        matrices = program(pair_matrices)(points, family, plan)
+    if count == blocks or not _ranks_at_once(groups, family, plan):
+        matrices = program(pair_matrices)(groups, family, plan)
     else:
         starts = [min(start, blocks - count) for start in range(0, blocks, count)]
 
         def rank(start: int) -> PyTree:
-            return jax.block_until_ready(program(_rank_part)(points, start, family, plan, count))
+            return jax.block_until_ready(program(_rank_part)(groups[0], start, family, plan, count))
 
         with ThreadPoolExecutor(len(starts)) as threads:
             parts = list(threads.map(rank, starts))
-        matrices = program(_join_parts)(points, parts, family, plan, blocks)
+        matrices = program(_join_parts)(groups[0], parts, family, plan, blocks)
     return {name: np.asarray(x) for name, x in matrices.items()}
+
+
+def _groups(points: Stacks) -> tuple[Float32[Array, "..."], ...]:
+    return points if isinstance(points, tuple) else (points,)
+
+
+def _ranks_at_once(groups: tuple[Float32[Array, "..."], ...], family: Family, plan: Plan) -> bool:
+    """Whether one pass over the distances finds the neighbours and counts the ranks of all pairs."""
+    return isinstance(family.forms[0], FromRanks) and len(groups) == 1 and plan.group >= len(groups[0])
 
 
 def _rank_part(
@@ -124,15 +142,22 @@ def _join_parts(
 
 
 def null_matrices(
-    points: Float32[Array, "k n d"], family: Family, plan: Plan, orders: Int32[np.ndarray, "permutations n"]
+    points: Stacks,
+    family: Family,
+    plan: Plan,
+    orders: Int32[np.ndarray, "permutations n"],
+    positions: Sequence[int] | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
     """The measures A->B where the rows of one of the two are shuffled, for each order in turn; float32 arrays (K, K).
 
     What is prepared once for a representation is shuffled, not computed again. In both directions of a pair it is the
     later one of the two that is shuffled against the other. A->B and B->A then fluctuate together as those of
-    independent representations do, and so does the mean over pairs.
+    independent representations do, and so does the mean over pairs. `positions` says which is later, by default in the
+    order in which the stacks hold them.
     """
     embedded = program(embed)(points, family, plan._replace(bytes=0, permutations=0))
+    if positions is not None:
+        embedded = embedded._replace(positions=np.asarray(positions, np.int32))
     for start in range(0, len(orders), plan.permutations):
         batch = orders[start : start + plan.permutations]
         # A last batch that is not full repeats an order, so that it is no other program.
@@ -143,29 +168,36 @@ def null_matrices(
             yield {name: values[i] for name, values in matrices.items()}
 
 
-def pair_matrices(representations: Float32[Array, "k n d"], family: Family, plan: Plan) -> dict[str, Array]:
+def pair_matrices(representations: Stacks, family: Family, plan: Plan) -> dict[str, Array]:
     """What `all_pairs` computes for one family, as a pure function: arrays (K, K); `family` and `plan` are static."""
-    if isinstance(family.forms[0], FromRanks) and plan.group >= len(representations):
-        ranks = neighbor_ranks(finite_points(representations), family.neighbors, plan.tile)
-        finite = all_finite(representations)
+    groups = _groups(representations)
+    if _ranks_at_once(groups, family, plan):
+        ranks = neighbor_ranks(finite_points(groups[0]), family.neighbors, plan.tile)
+        finite = all_finite(groups[0])
         return {name: _masked(values.T, finite) for name, values in _statistics(family, ranks).items()}
-    embedded = embed(representations, family, plan)
+    embedded = embed(groups, family, plan)
     if isinstance(family.forms[0], FromRanks):
-        values = _from_ranks(embedded.points, embedded.state, family, plan)
+        values = _from_ranks(embedded.points, jnp.concatenate(embedded.states), family, plan)
     else:
-        values = _from_states(embedded.state, embedded.state, family, plan)
+        values = from_states(embedded.states, None, embedded.positions, family, plan)
     return {name: _masked(value, embedded.finite) for name, value in values.items()}
 
 
-def embed(representations: Float32[Array, "k n d"], family: Family, plan: Plan) -> Embedded:
+def embed(representations: Stacks, family: Family, plan: Plan) -> Embedded:
     """Prepares every representation; pure."""
-    points = finite_points(representations)
+    groups = _groups(representations)
+    finite = jnp.concatenate([all_finite(group) for group in groups])
+    points = tuple(finite_points(group) for group in groups)
+    positions = jnp.arange(len(finite), dtype=jnp.int32)
     form = family.forms[0]
     if isinstance(form, FromRanks):
-        state = nearest_neighbors(points, family.neighbors, plan.tile)
-    else:
-        state = lax.map(lambda x: embed_one(form, x, family.neighbors), points)
-    return Embedded(points, all_finite(representations), state)
+        nearest = tuple(nearest_neighbors(group, family.neighbors, plan.tile) for group in points)
+        return Embedded(points, finite, nearest, positions)
+
+    def one(representation: Float32[Array, "n d"]) -> PyTree:
+        return embed_one(form, representation, family.neighbors)
+
+    return Embedded((), finite, tuple(lax.map(one, group) for group in points), positions)
 
 
 def permuted_matrices(
@@ -178,8 +210,9 @@ def permuted_matrices(
     else:
 
         def shuffled(order: Array) -> dict[str, Array]:
-            state = jax.vmap(form.permute, in_axes=(0, None))(embedded.state, order)
-            return _from_states(embedded.state, state, family, plan)
+            permute = jax.vmap(form.permute, in_axes=(0, None))
+            states = tuple(permute(state, order) for state in embedded.states)
+            return from_states(embedded.states, states, embedded.positions, family, plan)
 
         values = lax.map(shuffled, orders)
     return {name: _masked(value, embedded.finite) for name, value in values.items()}
@@ -223,29 +256,6 @@ def check_budget(memory_budget: Any) -> int:
     return default_budget() if memory_budget is None else checks.integer("memory_budget", memory_budget)
 
 
-def stack(representations: Any) -> tuple[Float32[Array, "k n d"], tuple[int, ...]]:
-    """The representations as one array and their widths D_k; zeros, which change no measure, widen the narrower ones.
-
-    Raises:
-      ValueError: if they are no real array (K, N, D) or sequence of arrays (N, D_k) of the same N.
-    """
-    allowed = f"a real array of shape (K, N, D) with N >= {inputs.MIN_PROBES}, or a sequence of arrays (N, D_k)"
-    if hasattr(representations, "shape"):
-        array = inputs.single_precision(inputs.checked_array("representations", representations, 3, allowed))
-        return array, (array.shape[2],) * len(array)
-    if not isinstance(representations, Sequence) or isinstance(representations, str) or not representations:
-        checks.reject("representations", allowed, representations)
-    names = [f"representations[{i}]" for i in range(len(representations))]
-    inputs.check_same_probes(names, representations)
-    members = [inputs.representation(name, x) for name, x in zip(names, representations, strict=True)]
-    n, widths = members[0].shape[0], tuple(x.shape[1] for x in members)
-    for i, x in enumerate(members):
-        if x.shape[0] != n:
-            checks.reject(f"representations[{i}]", f"an array of as many probes (rows) as the first, {n}", x.shape)
-    widened = [jnp.pad(x, [(0, 0), (0, max(widths) - x.shape[1])]) for x in members]
-    return jnp.stack(widened), widths
-
-
 def _masked(values: Float32[Array, "*p k k"], finite: Bool[Array, " k"]) -> Float32[Array, "*p k k"]:
     both = finite[:, None] & finite[None, :]
     return jnp.where(jnp.broadcast_to(both, values.shape), values, jnp.nan)
@@ -269,17 +279,21 @@ def _statistics(family: Family, ranks: Ranks) -> dict[str, Float32[Array, "b a"]
 
 
 def _from_ranks(
-    points: Float32[Array, "k n d"], nearest: Int32[Array, "a neighbors n"], family: Family, plan: Plan
+    groups: tuple[Float32[Array, "..."], ...], nearest: Int32[Array, "a neighbors n"], family: Family, plan: Plan
 ) -> dict[str, Float32[Array, "a k"]]:
-    k, n, d = points.shape
-    groups = -(-k // plan.group)
-    padded = jnp.pad(points, [(0, groups * plan.group - k), (0, 0), (0, 0)])
-
-    def of_group(targets: Array) -> dict[str, Array]:
+    def of_targets(targets: Array) -> dict[str, Array]:
         return _statistics(family, ranks_of(targets, nearest, plan.tile))
 
-    values = lax.map(of_group, padded.reshape(groups, plan.group, n, d))
-    return {name: value.reshape(-1, len(nearest))[:k].T for name, value in values.items()}
+    def of_group(points: Array) -> dict[str, Array]:
+        k, n, d = points.shape
+        parts = -(-k // plan.group)
+        size = -(-k // parts)
+        padded = jnp.pad(points, [(0, parts * size - k), (0, 0), (0, 0)])
+        values = lax.map(of_targets, padded.reshape(parts, size, n, d))
+        return {name: value.reshape(-1, len(nearest))[:k].T for name, value in values.items()}
+
+    found = [of_group(points) for points in groups]
+    return {name: jnp.concatenate([values[name] for values in found], axis=1) for name in family.names}
 
 
 def _from_shuffled_ranks(
@@ -291,65 +305,30 @@ def _from_shuffled_ranks(
     """
     shuffle = jax.vmap(_shuffle_neighbors, in_axes=(None, 0))
     # The inverse of a permutation is the order that sorts it.
-    nearest = shuffle(embedded.state, orders), shuffle(embedded.state, jnp.argsort(orders, axis=1))
-    k, shape = len(embedded.points), embedded.state.shape[1:]
+    state = jnp.concatenate(embedded.states)
+    nearest = shuffle(state, orders), shuffle(state, jnp.argsort(orders, axis=1))
+    k, shape = len(state), state.shape[1:]
     # A block of one B takes as many more probes as a group of them would take room.
     blocks = -(-shape[-1] // (plan.tile.rows * plan.group))
     tile = plan.tile._replace(rows=padded_size(-(-shape[-1] // blocks), plan.tile.chunk))
     reciprocal = [reciprocal_samples(x.reshape(-1, *shape)).reshape(x.shape) for x in nearest]
 
-    def of_target(b: Array) -> dict[str, Array]:
+    def of_target(points: Array, position: Array) -> dict[str, Array]:
         own, back = (
-            jnp.where((jnp.arange(k) <= b)[:, None, None], later, earlier).reshape(-1, *shape)
+            jnp.where((embedded.positions <= position)[:, None, None], later, earlier).reshape(-1, *shape)
             for later, earlier in (nearest, reciprocal)
         )
-        ranks = ranks_of(embedded.points[b][None], own, tile)._replace(reciprocal=back)
+        ranks = ranks_of(points[None], own, tile)._replace(reciprocal=back)
         return {name: value[0].reshape(-1, k) for name, value in _statistics(family, ranks).items()}
 
-    values = lax.map(of_target, jnp.arange(k))
-    return {name: jnp.moveaxis(value, 0, 2) for name, value in values.items()}
+    found, first = [], 0
+    for points in embedded.points:
+        positions = embedded.positions[first : first + len(points)]
+        found.append(lax.map(lambda of: of_target(*of), (points, positions)))
+        first += len(points)
+    return {name: jnp.moveaxis(jnp.concatenate([x[name] for x in found]), 0, 2) for name in family.names}
 
 
 def _shuffle_neighbors(nearest: Int32[Array, "a neighbors n"], order: Int32[Array, " n"]) -> Int32[Array, "..."]:
     """Probe i and its neighbour j of A stand for the probes order[i] and order[j] of B."""
     return jnp.zeros_like(nearest).at[..., order].set(order[nearest])
-
-
-def _from_states(a: PyTree, b: PyTree, family: Family, plan: Plan) -> dict[str, Float32[Array, "k k"]]:
-    form = family.forms[0]
-    if isinstance(form, FromMatrices):
-        return {family.names[0]: _from_matrices(form, a, b, plan)}
-    forms = [form for form in family.forms if isinstance(form, FromStates)]
-    k = len(jax.tree.leaves(a)[0])
-    first, second = np.triu_indices(k) if family.symmetric else np.divmod(np.arange(k * k), k)
-
-    def take(state: PyTree, i: Array) -> PyTree:
-        return jax.tree.map(lambda x: x[i], state)
-
-    def compare(pair: tuple[Array, Array]) -> list[Array]:
-        i, j = pair
-        of_a, of_b = take(a, i), take(b, j)
-        if a is not b and not family.symmetric:
-            below = take(b, i), take(a, j)
-            of_a, of_b = jax.tree.map(lambda x, y: jnp.where(i <= j, x, y), (of_a, of_b), below)
-        return [form.compare(of_a, of_b) for form in forms]
-
-    pairs = jnp.asarray(first, jnp.int32), jnp.asarray(second, jnp.int32)
-    found = {}
-    for name, values in zip(family.names, lax.map(compare, pairs, batch_size=min(plan.pairs, len(first))), strict=True):
-        matrix = jnp.zeros((k, k)).at[first, second].set(values)
-        found[name] = matrix.at[second, first].set(values) if family.symmetric else matrix
-    return found
-
-
-def _from_matrices(form: FromMatrices, a: PyTree, b: PyTree, plan: Plan) -> Float32[Array, "k k"]:
-    def rows(state: PyTree) -> Any:
-        return lambda indices: jax.vmap(form.rows, in_axes=(0, None))(state, indices)
-
-    n = jax.eval_shape(rows(a), jax.ShapeDtypeStruct((1,), jnp.int32)).shape[-1]
-    products, squares_a, squares_b = inner_products(rows(a), None if a is b else rows(b), n, plan.rows)
-    if form.norm is None:
-        values = cosines(products, squares_a, squares_b)
-    else:
-        values = normalized(products, jax.vmap(form.norm)(a), jax.vmap(form.norm)(b))
-    return jnp.triu(values) + jnp.triu(values, 1).T

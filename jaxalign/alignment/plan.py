@@ -1,7 +1,9 @@
 """How the work of all pairs is cut so that it fits in memory, and what it will take."""
 
 import functools
+import itertools
 import os
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,7 +54,7 @@ class Plan(NamedTuple):
 
 
 def plan_family(
-    family: Family, k: int, n: int, d: int, permutations: int, budget: int, workers: int | None = None
+    family: Family, k: int, n: int, d: int | tuple[int, ...], permutations: int, budget: int, workers: int | None = None
 ) -> Plan:
     """The plan that is fastest within a budget.
 
@@ -60,7 +62,7 @@ def plan_family(
       family: the measures.
       k: representations.
       n: probes.
-      d: units of the widest representation.
+      d: units of all representations, or of each, in the order of the stacks that hold them.
       permutations: shuffles of the null, 0 for none.
       budget: bytes.
       workers: threads; by default one per core of a CPU, where one execution leaves cores idle.
@@ -70,20 +72,22 @@ def plan_family(
     """
     if workers is None:
         workers = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
-    plan = _fastest(family, k, n, d, permutations, workers)
+    widths = (d,) * k if isinstance(d, int) else d
+    plan = _fastest(family, n, widths, permutations, workers)
     while plan.bytes > budget:
-        smaller = _smaller(family, plan, k, n, d, permutations > 0)
+        smaller = _smaller(family, plan, n, widths, permutations > 0)
         if smaller == plan:
             raise ValueError(
                 f"memory_budget must be at least {_gigabytes(plan.bytes)} to compute {', '.join(family.names)} for "
-                f"{k} representations of {n} probes and {d} units, got {_gigabytes(budget)}"
+                f"{k} representations of {n} probes and {_units(widths)} units, got {_gigabytes(budget)}"
             )
         plan = smaller
     return plan
 
 
 @functools.lru_cache(maxsize=1024)
-def _fastest(family: Family, k: int, n: int, d: int, permutations: int, workers: int) -> Plan:
+def _fastest(family: Family, n: int, widths: tuple[int, ...], permutations: int, workers: int) -> Plan:
+    k = len(widths)
     side_by_side = max(1, min(permutations, _TARGET_SOURCES // k))
     tile, group = choose_tile(n), k
     if jax.default_backend() == "cpu":
@@ -92,11 +96,11 @@ def _fastest(family: Family, k: int, n: int, d: int, permutations: int, workers:
     # Groups of equal size, so that none is padded with more than it holds.
     group = -(-k // -(-k // group))
     plan = Plan(tile, group, pairs=_PAIRS, rows=MATRIX_ROWS, permutations=side_by_side, workers=workers, bytes=0)
-    return plan._replace(bytes=_bytes(family, plan, k, n, d, permutations > 0))
+    return plan._replace(bytes=_bytes(family, plan, n, widths, permutations > 0))
 
 
 @functools.lru_cache(maxsize=1024)
-def _smaller(family: Family, plan: Plan, k: int, n: int, d: int, permuted: bool) -> Plan:
+def _smaller(family: Family, plan: Plan, n: int, widths: tuple[int, ...], permuted: bool) -> Plan:
     """Half of everything; the same plan if nothing is left to halve."""
     halved = plan._replace(
         tile=plan.tile._replace(rows=max(plan.tile.rows // 2 // plan.tile.chunk, 1) * plan.tile.chunk),
@@ -106,7 +110,7 @@ def _smaller(family: Family, plan: Plan, k: int, n: int, d: int, permuted: bool)
         permutations=-(-plan.permutations // 2),
         workers=-(-plan.workers // 2),
     )
-    return halved._replace(bytes=_bytes(family, halved, k, n, d, permuted))
+    return halved._replace(bytes=_bytes(family, halved, n, widths, permuted))
 
 
 def default_budget() -> int:
@@ -123,9 +127,9 @@ def default_budget() -> int:
     return int(_SHARE_OF_MEMORY * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
-def _bytes(family: Family, plan: Plan, k: int, n: int, d: int, permuted: bool) -> int:
+def _bytes(family: Family, plan: Plan, n: int, widths: tuple[int, ...], permuted: bool) -> int:
     """The peak: the input, what is kept for each representation, and the largest step of the computation."""
-    points = 2 * _FLOAT * k * n * d
+    k, points = len(widths), 2 * _FLOAT * n * sum(widths)
     form = family.forms[0]
     if isinstance(form, FromRanks):
         padded = padded_size(n, plan.tile.rows)
@@ -136,24 +140,34 @@ def _bytes(family: Family, plan: Plan, k: int, n: int, d: int, permuted: bool) -
         nearest = 3 * _FLOAT * sources * family.neighbors * n * (1 + family.neighbors)
         return (
             points
-            + _FLOAT * k * padded * (d + 1)
+            + _FLOAT * padded * (sum(widths) + k)
             + nearest
             + blocks
             + (2 if plan.workers == 1 else 4) * _FLOAT * samples
         )
-    shape = jax.ShapeDtypeStruct((n, d), jnp.float32)
+    states = {d: _state_size(family, n, d) for d in set(widths)}
+    largest = max(states.values())
     if isinstance(form, FromStates):
-        state = _size_of(jax.eval_shape(lambda points: embed_one(form, points, family.neighbors), shape))
-        side_by_side = min(plan.pairs, k * (k + 1) // 2 if family.symmetric else k * k)
         # Each form holds copies of the two states; measures of neighbours compare every one with every other.
-        copies = round((2 + 1.3 * len(family.forms)) * state) + 2 * _FLOAT * family.neighbors**2 * n
-        working = side_by_side * copies
+        copies = (2 + 1.3 * len(family.forms)) / 2
+        neighbors = 2 * _FLOAT * family.neighbors**2 * n
+        counts = Counter(widths)
+        working = 0
+        for d, e in itertools.product(counts, counts):
+            pairs = counts[d] * (counts[d] + 1) // 2 if d == e and family.symmetric else counts[d] * counts[e]
+            working = max(working, min(plan.pairs, pairs) * (round(copies * (states[d] + states[e])) + neighbors))
     else:
         assert isinstance(form, FromMatrices)
-        state = _size_of(jax.eval_shape(lambda points: embed_one(form, points, family.neighbors), shape))
         working = 4 * _FLOAT * k * plan.rows * n * (2 if permuted else 1)
     # One representation at a time is embedded, which takes a few times its state.
-    return points + (2 if permuted else 1) * k * state + max(working, 7 * state)
+    return points + (2 if permuted else 1) * sum(states[d] for d in widths) + max(working, 7 * largest)
+
+
+def _state_size(family: Family, n: int, d: int) -> int:
+    """Of what is kept of one representation."""
+    form, shape = family.forms[0], jax.ShapeDtypeStruct((n, d), jnp.float32)
+    assert not isinstance(form, FromRanks)
+    return _size_of(jax.eval_shape(lambda points: embed_one(form, points, family.neighbors), shape))
 
 
 def _size_of(tree: object) -> int:
@@ -162,3 +176,8 @@ def _size_of(tree: object) -> int:
 
 def _gigabytes(count: int) -> str:
     return f"{count / 1e9:.3g} GB"
+
+
+def _units(widths: tuple[int, ...]) -> str:
+    low, high = min(widths), max(widths)
+    return str(low) if low == high else f"{low} to {high}"
