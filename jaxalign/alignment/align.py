@@ -38,7 +38,9 @@ def align(
 
     Args:
       representations: real array of shape (K, N, D), or a sequence of K arrays (N, D_k), or a dict from names to such
-        arrays: one row for each of the same N probes. Computed in float32.
+        arrays: one row for each of the same N probes. Computed in float32; columns of numbers that float32 does not
+        hold are centred in their own precision first. Rows are compared by position: where DataFrames and DataArrays
+        have row labels, these have to agree.
       metrics: names of measures, as in `jaxalign.alignment.METRICS`.
       names: of the K representations; by default the keys of a dict, or "0", "1", ...
       neighbors: how many nearest neighbours are used by the measures that use them, 1 to N - 2; by default as many as
@@ -58,8 +60,9 @@ def align(
       `summarize` gives the mean over pairs with its standard error.
 
     Raises:
-      ValueError: if the representations are no such arrays or their numbers of probes differ; if a name, `neighbors`,
-        `null` or `seed` is not allowed; or if the budget is too small for the smallest plan, with the figures.
+      ValueError: if the representations are no such arrays, have masked entries, or differ in their numbers of probes
+        or their row labels; if a name, `neighbors`, `null` or `seed` is not allowed; or, before anything is copied, if
+        the budget is too small for the smallest plan, with the figures.
 
     Warns:
       DegenerateRepresentationWarning: once, naming what is not finite, constant, duplicated or of too small a rank.

@@ -56,7 +56,8 @@ def all_pairs(
     One program per family of measures and shape (K, N, D) is compiled; calls from several threads are safe.
 
     Args:
-      representations: real array of shape (K, N, D), or a sequence of K arrays of shape (N, D_k). Computed in float32.
+      representations: real array of shape (K, N, D), or a sequence of K arrays of shape (N, D_k). Computed in float32,
+        as `align`.
       metrics: names of measures, as in `METRICS`.
       neighbors: how many nearest neighbours are used by the measures that use them, 1 to N - 2; by default
         as many as each measure's publication takes.

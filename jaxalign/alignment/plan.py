@@ -146,7 +146,6 @@ def _bytes(family: Family, plan: Plan, n: int, widths: tuple[int, ...], permuted
             + (2 if plan.workers == 1 else 4) * _FLOAT * samples
         )
     states = {d: _state_size(family, n, d) for d in set(widths)}
-    largest = max(states.values())
     if isinstance(form, FromStates):
         # Each form holds copies of the two states; measures of neighbours compare every one with every other.
         copies = (2 + 1.3 * len(family.forms)) / 2
@@ -159,8 +158,9 @@ def _bytes(family: Family, plan: Plan, n: int, widths: tuple[int, ...], permuted
     else:
         assert isinstance(form, FromMatrices)
         working = 4 * _FLOAT * k * plan.rows * n * (2 if permuted else 1)
-    # One representation at a time is embedded, which takes a few times its state.
-    return points + (2 if permuted else 1) * sum(states[d] for d in widths) + max(working, 7 * largest)
+    # One representation at a time is embedded, which takes a few times its state, or a few copies of it in float64.
+    embedding = max(7 * max(states[d], _FLOAT * n * d) for d in states)
+    return points + (2 if permuted else 1) * sum(states[d] for d in widths) + max(working, embedding)
 
 
 def _state_size(family: Family, n: int, d: int) -> int:
