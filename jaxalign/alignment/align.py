@@ -65,7 +65,8 @@ def align(
         the budget is too small for the smallest plan, with the figures.
 
     Warns:
-      DegenerateRepresentationWarning: once, naming what is not finite, constant, duplicated or of too small a rank.
+      DegenerateRepresentationWarning: once, naming what is not finite, constant, duplicated or of too small a rank, and
+        what has neighbours nearer than float32 can tell apart.
 
     Reference:
       For the null: Phipson & Smyth 2010, Statistical Applications in Genetics and Molecular Biology 9.
@@ -95,8 +96,9 @@ def align(
     budget = pairs.check_budget(memory_budget)
     families = pairs.families_of(chosen, neighbors, n)
     plans = [plan_family(family, k, n, checked.padded, permutations, budget) for family in families]
-    points = stacks.stack(checked)
-    reports = _report(points, checked, names, any(METRICS[name].undefined_if_saturated for name in chosen))
+    stacked = stacks.stack(checked)
+    points = stacked.points
+    reports = _report(stacked, checked, names, chosen)
 
     found: dict[str, Any] = {}
     steps = sum(1 + permutations * bool(_directed(family)) for family in families)
@@ -137,13 +139,23 @@ def _check_names(names: Any, k: int) -> list[str]:
     return list(names)
 
 
-def _report(points: Sequence[jax.Array], checked: stacks.Checked, names: list[str], rank: bool) -> dict[str, Any]:
+def _report(
+    stacked: stacks.Stacked, checked: stacks.Checked, names: list[str], chosen: tuple[str, ...]
+) -> dict[str, Any]:
     """What is degenerate: warns of it, and returns it as variables of each network."""
-    members = checked.members(points)
+    rank = any(METRICS[name].undefined_if_saturated for name in chosen)
+    members = checked.members(stacked.points)
     reports = [degeneracy.report(name, member, rank) for name, member in zip(names, members, strict=True)]
-    findings = degeneracy.describe(reports)
-    if findings:
-        warnings.warn(findings, degeneracy.DegenerateRepresentationWarning, stacklevel=3)
+    findings = [degeneracy.describe(reports)]
+    if any(METRICS[name].neighbors for name in chosen):
+        findings += [
+            degeneracy.rounding(names[i], checked.arrays[i], members[i], moved)
+            for i, moved in enumerate(stacked.displacements)
+            if moved is not None
+        ]
+    text = "\n".join(finding for finding in findings if finding)
+    if text:
+        warnings.warn(text, degeneracy.DegenerateRepresentationWarning, stacklevel=3)
     fields = ["units", "finite", "constant", "duplicated_rows", *(["rank"] if rank else [])]
     return {field: ("network", [getattr(report, field) for report in reports]) for field in fields}
 

@@ -23,12 +23,12 @@ class Converted(NamedTuple):
     """A representation in float32.
 
     Attributes:
-      points: shape (N, D).
-      displacement: shape (N,), how far rounding moved each probe, in units of `points`; None if nothing was rounded.
+      points: shape (N, D), or (K, N, D) of several.
+      displacement: shape (N,) or (K, N), how far rounding moved each probe, in the units of the points; or None.
     """
 
-    points: Float32[np.ndarray, "n d"]
-    displacement: Float32[np.ndarray, " n"] | None
+    points: Float32[np.ndarray, "*k n d"]
+    displacement: Float32[np.ndarray, "*k n"] | None
 
 
 def to_float32(values: np.ndarray, centring: Centring = "columns") -> Converted:

@@ -1,7 +1,7 @@
 """What about a representation makes measures of it undefined or misleading."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
@@ -10,6 +10,10 @@ from jaxalign.alignment.decomposition import matrix_rank
 
 # Values that are inspected at once, of rows that are compared.
 _BLOCK = 2**22
+# Probes whose neighbours are looked for, and products that this may take.
+_SAMPLE, _PRODUCTS = 128, 5 * 10**8
+# Rounding matters where it moves probes by more than this part of the distance of neighbours, for so many of them.
+_BLUR, _SHARE = 1 / 16, 0.01
 
 
 class DegenerateRepresentationWarning(UserWarning):
@@ -89,6 +93,37 @@ def report(name: str, representation: Float32[np.ndarray, "n d"], rank: bool = T
         constant=bool((points == points[:1]).all()),
         duplicated_rows=_duplicated_rows(points),
         rank=matrix_rank(points) if rank else None,
+    )
+
+
+def rounding(name: str, values: Any, points: Float32[np.ndarray, "n d"], displacement: np.ndarray) -> str:
+    """Says of a representation if float32 does not hold the distances between its nearest neighbours; empty if it does.
+
+    Args:
+      name: of the representation.
+      values: shape (N, D), as it was given.
+      points: the same in float32, finite.
+      displacement: shape (N,), how far rounding moved each probe.
+    """
+    n, d = points.shape
+    sample = np.unique(np.linspace(0, n - 1, min(n, max(8, min(_SAMPLE, _PRODUCTS // (n * d))))).astype(int))
+    norms, products = np.zeros(n), np.zeros((len(sample), n))
+    for start in range(0, d, max(1, _BLOCK // n)):
+        block = points[:, start : start + max(1, _BLOCK // n)].astype(np.float64)
+        norms += np.sum(block**2, axis=1)
+        products += block[sample] @ block.T
+    squared = np.maximum(norms[sample, None] + norms[None] - 2 * products, 0)
+    squared[np.arange(len(sample)), sample] = np.inf
+    nearest = squared.argmin(1)
+    moved = np.hypot(displacement[sample], displacement[nearest])
+    near = np.flatnonzero(_BLUR * np.sqrt(squared.min(1)) < moved)
+    # Probes that were the same before are the same still.
+    blurred = sum(bool(np.any(np.asarray(values[sample[i]]) != np.asarray(values[nearest[i]]))) for i in near)
+    if blurred <= _SHARE * len(sample):
+        return ""
+    return (
+        f"{name}: float32 does not hold the distances between nearest neighbours, for {blurred / len(sample):.0%} of "
+        "probes: ranks are inexact"
     )
 
 

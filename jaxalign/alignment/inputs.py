@@ -1,5 +1,6 @@
 """Checks of the arrays and options that all measures take, before anything compiles."""
 
+import math
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -10,10 +11,12 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxalign import checks
-from jaxalign.alignment.conversion import Centring, to_float32
+from jaxalign.alignment.conversion import Centring, Converted, to_float32
 
 # One probe has to leave, beside itself and its neighbour, a point that the neighbour can rank behind.
 MIN_PROBES = 3
+
+_ALIGNMENT = 64
 
 
 def representation(name: str, values: Any, centring: Centring = "columns") -> jax.Array:
@@ -63,7 +66,27 @@ def single_precision(array: np.ndarray | jax.Array, centring: Centring = "column
     array = np.asarray(array)
     if array.ndim == 2:
         return jnp.asarray(to_float32(array, centring).points)
-    return jnp.asarray(np.stack([to_float32(member, centring).points for member in array]))
+    return jnp.asarray(stacked(list(array)).points)
+
+
+def stacked(members: Sequence[np.ndarray]) -> Converted:
+    """Converts arrays (N, D_k) into one of shape (K, N, max D), widened by zeros; displacements of shape (K, N)."""
+    shape = len(members), members[0].shape[0], max(x.shape[1] for x in members)
+    points = _aligned_zeros(shape)
+    displacement = np.zeros(shape[:2], np.float32)
+    for slot, moved, member in zip(points, displacement, members, strict=True):
+        converted = to_float32(member)
+        slot[:, : member.shape[1]] = converted.points
+        moved[...] = 0 if converted.displacement is None else converted.displacement
+    return Converted(points, displacement)
+
+
+def _aligned_zeros(shape: tuple[int, ...]) -> np.ndarray:
+    """An array that a device of the kind "cpu" takes without copying it."""
+    size = math.prod(shape) * np.dtype(np.float32).itemsize
+    buffer = np.zeros(size + _ALIGNMENT, np.uint8)
+    start = -buffer.ctypes.data % _ALIGNMENT
+    return buffer[start : start + size].view(np.float32).reshape(shape)
 
 
 def pair(a: Any, b: Any, neighbors: Any, centring: Centring = "columns") -> tuple[jax.Array, jax.Array, int]:

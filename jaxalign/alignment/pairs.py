@@ -86,7 +86,7 @@ def all_pairs(
     budget, n = check_budget(memory_budget), checked.probes
     families = families_of(names, neighbors, n)
     plans = [plan_family(family, len(checked.widths), n, checked.padded, 0, budget, workers) for family in families]
-    points, found = stacks.stack(checked), {}
+    points, found = stacks.stack(checked).points, {}
     for family, plan in zip(families, plans, strict=True):
         found |= measure_family(points, family, plan)
     found = checked.restore(found)

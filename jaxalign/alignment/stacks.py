@@ -10,14 +10,23 @@ from jaxtyping import Array, Float32
 
 from jaxalign import checks
 from jaxalign.alignment import inputs
-from jaxalign.alignment.conversion import to_float32
 
 # Representations share an array if zeros at most double them, or if all zeros together take no more than this.
 _LARGEST_PADDING = 2.0
 _SMALL_BYTES = 2**24
-# A device of the kind "cpu" takes an array whose address is a multiple of this without copying it.
-_ALIGNMENT = 64
 _FLOAT = 4
+
+
+class Stacked(NamedTuple):
+    """Representations in float32.
+
+    Attributes:
+      points: one array (members, N, D) for each group.
+      displacements: of each representation, how far rounding moved each probe, shape (N,); None if it moved none.
+    """
+
+    points: tuple[Float32[Array, "..."], ...]
+    displacements: tuple[np.ndarray | None, ...]
 
 
 class Checked(NamedTuple):
@@ -51,7 +60,7 @@ class Checked(NamedTuple):
         return {name: matrix[np.ix_(order, order)] for name, matrix in matrices.items()}
 
     def members(self, stacks: Sequence[jax.Array]) -> list[np.ndarray]:
-        """Each representation, in its own width, of what `stack` returned."""
+        """Each representation, in its own width, of the points that `stack` returned."""
         found: dict[int, np.ndarray] = {}
         for group, points in zip(self.groups, stacks, strict=True):
             values = np.asarray(points)
@@ -102,23 +111,27 @@ def group_widths(n: int, widths: Sequence[int]) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(sorted(group)) for group in groups)
 
 
-def stack(checked: Checked) -> tuple[Float32[Array, "k n d"], ...]:
+def stack(checked: Checked) -> Stacked:
     """The representations in float32, one array for each group, narrower ones widened by zeros."""
-    if not isinstance(checked.arrays, list):
-        return (inputs.single_precision(checked.arrays),)
-    return tuple(_stacked([checked.arrays[i] for i in group]) for group in checked.groups)
+    arrays = checked.arrays
+    if not isinstance(arrays, list):
+        if _is_single(arrays):
+            return Stacked((inputs.single_precision(arrays),), (None,) * len(checked.widths))
+        arrays = list(np.asarray(arrays))
+    points, moved = [], {}
+    for group in checked.groups:
+        members = [arrays[i] for i in group]
+        width = max(x.shape[1] for x in members)
+        if all(_is_single(x) for x in members) and any(isinstance(x, jax.Array) for x in members):
+            rounded = [inputs.single_precision(x) for x in members]
+            points.append(jnp.stack([jnp.pad(x, [(0, 0), (0, width - x.shape[1])]) for x in rounded]))
+        else:
+            converted = inputs.stacked([np.asarray(x) for x in members])
+            points.append(jnp.asarray(converted.points))
+            assert converted.displacement is not None
+            moved |= {i: own for i, own in zip(group, converted.displacement, strict=True) if own.any()}
+    return Stacked(tuple(points), tuple(moved.get(i) for i in range(len(checked.widths))))
 
 
-def _stacked(members: list[np.ndarray | jax.Array]) -> jax.Array:
-    n, width = members[0].shape[0], max(x.shape[1] for x in members)
-    if any(isinstance(x, jax.Array) for x in members):
-        rounded = [inputs.single_precision(x) for x in members]
-        return jnp.stack([jnp.pad(x, [(0, 0), (0, width - x.shape[1])]) for x in rounded])
-    shape = len(members), n, width
-    count = int(np.prod(shape))
-    buffer = np.zeros(_FLOAT * count + _ALIGNMENT, np.uint8)
-    start = -buffer.ctypes.data % _ALIGNMENT
-    points = buffer[start : start + _FLOAT * count].view(np.float32).reshape(shape)
-    for slot, x in zip(points, members, strict=True):
-        slot[:, : x.shape[1]] = to_float32(np.asarray(x)).points
-    return jnp.asarray(points)
+def _is_single(array: np.ndarray | jax.Array) -> bool:
+    return array.dtype in (jnp.float32, jnp.bfloat16, jnp.float16)

@@ -1,3 +1,4 @@
+import inspect
 import pickle
 import zipfile
 
@@ -116,7 +117,8 @@ def test_names_of_ones_own(folder):
     assert list(found) == ["a", "b:first", "b:second[0]", "b:second[1]"]
     for names in (["a"], ["a", 1], "ab", ["a", "a"]):
         with pytest.raises(ValueError, match="names must be"):
-            load_representations(["seed0/feat.npy", "seed1/feat.npy"], names=names)
+            # Without the types, which would refuse some of these in the tests alone.
+            inspect.unwrap(load_representations)(["seed0/feat.npy", "seed1/feat.npy"], names=names)
     with pytest.raises(
         ValueError, match="files must be files whose representations have different names, got 'b:first"
     ):

@@ -9,7 +9,18 @@ import scipy.sparse
 import xarray as xr
 from jax.experimental.sparse import BCOO
 
-from jaxalign.alignment import METRICS, align, all_pairs, cca, inputs, linear_cka, mutual_knn, procrustes, rsa
+from jaxalign.alignment import (
+    METRICS,
+    DegenerateRepresentationWarning,
+    align,
+    all_pairs,
+    cca,
+    inputs,
+    linear_cka,
+    mutual_knn,
+    procrustes,
+    rsa,
+)
 
 NAMES = tuple(METRICS)
 N, D = 60, 4
@@ -199,6 +210,27 @@ def test_tensors_of_torch(related):
     for refused in (tensor.to_sparse(), torch.ones(N, D, device="meta"), tensor.to(torch.complex64)):
         with pytest.raises(ValueError, match="b must be a real array of shape"):
             linear_cka(a, refused)
+
+
+def clusters(spread, dtype=np.float64):
+    """Ten clusters of this spread, at distances of order one."""
+    rng = np.random.default_rng(0)
+    return (rng.normal(size=(10, 3))[rng.integers(0, 10, 300)] + spread * rng.normal(size=(300, 3))).astype(dtype)
+
+
+def test_neighbours_nearer_than_float32_can_tell_apart_are_warned_of():
+    near, far = clusters(1e-6), normals(1, 300)
+    with pytest.warns(DegenerateRepresentationWarning, match="near: float32 does not hold the distances between nea"):
+        align({"far": far, "near": near}, ("information_imbalance",))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        # Wide enough, no ranks, already rounded, or the same before.
+        align([far, clusters(1e-3)], ("information_imbalance",))
+        align([far, near], ("linear_cka",))
+        align([far, np.float32(clusters(1e-3)).astype(np.float64)], ("information_imbalance",))
+    with pytest.warns(DegenerateRepresentationWarning) as record:
+        align([far, clusters(0) + 0.1], ("information_imbalance",))
+    assert "float32" not in str(record[0].message)
 
 
 def test_what_is_traced(related):

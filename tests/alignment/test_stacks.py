@@ -50,7 +50,8 @@ def test_stacks_hold_the_representations(kind, monkeypatch):
     monkeypatch.setattr(stacks, "_SMALL_BYTES", 0)
     given = [kind(x) for x in members()]
     checked = stacks.check(given)
-    found = stacks.stack(checked)
+    found, displacements = stacks.stack(checked)
+    assert displacements == (None,) * 5
     assert [x.shape for x in found] == [(2, 60, 40), (3, 60, 6)] and checked.order == (1, 3, 0, 2, 4)
     assert checked.widths == WIDTHS and checked.padded == (40, 40, 6, 6, 6) and checked.probes == 60
     for own, expected in zip(checked.members(found), given, strict=True):
