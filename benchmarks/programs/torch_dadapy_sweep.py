@@ -148,7 +148,7 @@ def conditional_copula_entropy(order_a: np.ndarray, order_b: np.ndarray) -> floa
     n = len(order_a)
     edges, width = [0, 1], 1.0
     while edges[-1] < n - 1:
-        width = min(1.2 * width, (n - 1) / 20)
+        width = min(max(1.2, 1 + 2 / n**0.5) * width, max((n - 1) / 20, n**0.5))
         edges.append(edges[-1] + max(1, round(width)))
     if n - 1 - edges[-2] < (edges[-1] - edges[-2]) / 2:
         edges.pop()

@@ -19,6 +19,8 @@ from jaxalign.alignment.resolve import tie_order
 
 BIN_GROWTH = 1.2
 LARGEST_BIN = 1 / 20
+# Beyond 1 the growth is at least this over sqrt(N), which matters at fewer than 100 probes.
+_GROWTH_AT_FEW = 2.0
 HISTOGRAM_BINS = 20
 
 # Samples side by side, one vector; as many vectors of them, or bins, as are unrolled in one expression.
@@ -36,6 +38,18 @@ def conditional_copula_entropy(
     in B of the nearest neighbour of i in A. Where that neighbour is tied in B, its mass is spread evenly over the
     tied ranks; where several points are equally near in A, a fixed pseudorandom one is taken. So a representation that
     is the same for all probes carries no information.
+
+    What is estimated is the entropy of the ranks at N probes, -sum_r p_r log(p_r (N - 1)), with p_r the probability of
+    the rank r over draws of N probes. The estimate is off from it on average by (estimator "log_bins"; Gaussian A
+    and B of 1, 3 and 10 dimensions at overlaps from 0 to .999, simulated to .001)
+
+        N             5     10     20     30     50     75    100    200    300
+        independent  -.06   -.02   -.009  -.003  -.001  .000  -.001  .000   .001
+        lowest       -.12   -.03   -.017  -.013  -.006  -.007 -.004  -.002  -.001
+        highest       .00    .03    .001   .004   .005   .005  .003   .002   .002
+        of one pair   .39    .30    .22    .19    .15    .12   .11    .08    .06
+
+    where "of one pair" is the standard deviation of one estimate. It is exact for identical representations.
 
     Args:
       a: representation A, shape (N, D_a): one row per probe. Computed in float32.
@@ -137,15 +151,21 @@ ESTIMATORS: dict[str, Callable[[Ranks], Array]] = {"log_bins": log_bins, "vasice
 
 
 def log_bin_edges(n: int) -> np.ndarray:
-    """Edges 0, 1, ..., n - 1 of bins (e_b, e_b+1] over the ranks 1 ... n - 1, with widths max(1, round(1.2^b)).
+    """Edges 0, 1, ..., n - 1 of bins (e_b, e_b+1] over the ranks 1 ... n - 1, with growing widths max(1, round(w_b)).
 
-    No bin is wider than a twentieth of the ranks: the density of aligned representations falls to zero at the
-    largest rank, and one wide bin there costs more than the tolerated 0.005. A last bin of less than half the width
-    due is joined to the one before.
+        w_b+1 = min(w_b max(1.2, 1 + 2/sqrt(n)), max((n - 1)/20, sqrt(n)))
+
+    The density of aligned representations falls to zero at the largest rank, and one wide bin there costs more than
+    the tolerated 0.005; so no bin is wider than a twentieth of the ranks. The entropy of bins that hold less than one
+    sample on average is too low, whatever corrects it; so at few probes, where a twentieth of the ranks is less than
+    sqrt(n) of them, bins grow faster and up to sqrt(n). A last bin of less than half the width due is joined to the one
+    before.
     """
+    growth = max(BIN_GROWTH, 1 + _GROWTH_AT_FEW / math.sqrt(n))
+    widest = max((n - 1) * LARGEST_BIN, math.sqrt(n))
     edges, width = [0, 1], 1.0
     while edges[-1] < n - 1:
-        width = min(width * BIN_GROWTH, (n - 1) * LARGEST_BIN)
+        width = min(width * growth, widest)
         edges.append(edges[-1] + max(1, round(width)))
     if len(edges) > 2 and (n - 1 - edges[-2]) < (edges[-1] - edges[-2]) / 2:
         edges.pop()

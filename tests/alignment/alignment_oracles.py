@@ -163,7 +163,8 @@ def log_bin_cce(a, b, neighbors=1):
     n, samples = less.shape[-1], less.size
     edges = [0]
     for b in range(10**6):
-        edges.append(edges[-1] + max(1, round(min(1.2**b, (n - 1) / 20))))
+        width = min(max(1.2, 1 + 2 / n**0.5) ** b, max((n - 1) / 20, n**0.5))
+        edges.append(edges[-1] + max(1, round(width)))
         if edges[-1] >= n - 1:
             break
     if len(edges) > 2 and n - 1 - edges[-2] < (edges[-1] - edges[-2]) / 2:
