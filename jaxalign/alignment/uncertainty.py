@@ -55,6 +55,19 @@ def mean_of_pairs(values: Float[np.ndarray, "*batch k k"]) -> Estimate:
     return Estimate(nanmean(values, (-2, -1)), _root_ratio(squares, used, used > 2))
 
 
+def jackknife(without: Float[np.ndarray, "*batch samples"]) -> Float[np.ndarray, "*batch"]:
+    """The standard error of a statistic, from its values without each of the independent samples along the last axis.
+
+        se^2 = (n - 1)/n sum_k (s_k - s)^2,    s the mean of the s_k.
+
+    NaN of fewer than two, and where one of them is not finite.
+    """
+    n = without.shape[-1]
+    if n < 2:
+        return np.full(without.shape[:-1], np.nan)
+    return np.asarray(np.sqrt((n - 1) * np.var(without, axis=-1)))
+
+
 def _touching(x: np.ndarray) -> np.ndarray:
     """The sum over all pairs of which member k is one side."""
     return x.sum(-1) + x.sum(-2)

@@ -5,30 +5,50 @@ import xarray as xr
 
 from jaxalign import checks
 from jaxalign.alignment.registry import METRICS
-from jaxalign.alignment.uncertainty import nanmean
+from jaxalign.alignment.uncertainty import jackknife, mean_of_samples, nanmean
 from jaxalign.sweep.result import noise_dimension
 
 _INPUT_NOISE_ERROR = 0.01
 
 
 def interpolation_threshold(dataset: xr.Dataset, fraction: float = 0.1) -> xr.Dataset:
-    """The n_train at which the mean training error leaves zero, with its standard error.
+    """The n_train at which the mean training error leaves zero, its standard error, and an interval that holds it.
 
-    The threshold n* is where the training error, a mean over members that is interpolated linearly in log n_train,
-    crosses a limit for the last time: beyond, members no longer fit their noise. The limit is
+    The threshold n* is where the training error, a mean over members, crosses a limit for the last time: beyond,
+    members no longer fit their noise. The limit is
 
         noise on targets    `fraction` of the training error of a network that answers all clean targets
                             (1/SNR, or the corrupted fraction p (1 - 1/C)),
         noise on inputs     0.01, whatever `fraction` is: a network that answers all clean targets has training error
                             0, so there is no error to take a fraction of (classification with an SNR).
 
-    The standard error is the delete-one-member jackknife of log n*, in units of n_train by the delta method,
+    A fraction above 0 is what finite ensembles and trainings that end can be measured by, and it moves n*. For least
+    squares in d dimensions the training error is (1 - d/n)/SNR at n > d, and 0 below, so that
+
+        n* = d / (1 - fraction),
+
+    11% beyond n = d by default; n* tends to the point where the training error leaves zero as `fraction` tends to 0.
+
+    Between sample sizes the error is taken for linear in x = -1/n, which it is for least squares beyond d. It may be
+    flat below the limit and start to rise anywhere before the next sample size, so a chord from one to the other
+    crosses the limit too early. The crossing x* is put as late as the neighbouring sample sizes allow,
+
+        x* = max(chord, min(before, beyond)),
+
+    where the line through the last two sample sizes below the limit, and that through the first two above it, cross
+    the limit at `before` and `beyond`. For least squares n* is exact on any grid with two sample sizes beyond d.
+
+    How far n* may be off is told by two numbers. The standard error is the delete-one-member jackknife of log n*, in
+    units of n_train by the delta method,
 
         se = n* s,    s^2 = (K - 1)/K sum_k (l_k - l)^2,
 
     with l_k = log n* of the mean training error of the K - 1 members other than k, l the mean of the l_k. It tells how
     n* varies with what differs between members, by default their noise alone. With at least two replicates, s is
-    instead the standard error over replicates of their log n*, and the mean is over the means of replicates.
+    instead the delete-one jackknife over replicates. Neither knows what happens between two sample sizes. The interval
+    does: it reaches from the largest sample size whose training error is below the limit to the smallest from which on
+    it is above, each by two standard errors of the training error. It holds n* whatever shape the curve has in between,
+    if the training error crosses the limit once.
 
     Members that diverged are left out, as are sample sizes at which all of them did.
 
@@ -37,10 +57,12 @@ def interpolation_threshold(dataset: xr.Dataset, fraction: float = 0.1) -> xr.Da
       fraction: in (0, 1).
 
     Returns:
-      A Dataset with `interpolation_threshold` and `interpolation_threshold_stderr`, of dims (network, noise). The
-      threshold is NaN where there is no noise, or where the grid has no crossing. The standard error is NaN with it,
-      with fewer than two members (or replicates), and also where one of the l_k has no crossing: that one lies beyond
-      the grid at an unknown distance, and leaving it out would make the error too small.
+      A Dataset with `interpolation_threshold`, `interpolation_threshold_stderr`, `interpolation_threshold_low` and
+      `interpolation_threshold_high`, the ends of the interval, of dims (network, noise). The threshold and its interval
+      are NaN where there is no noise, or where the grid has no crossing. An end is 0 or infinite where no sample size
+      bounds it. The standard error is NaN with the threshold, with fewer than two members (or replicates), and also
+      where one of the l_k has no crossing: that one lies beyond the grid at an unknown distance, and leaving it out
+      would make the error too small.
 
     Raises:
       ValueError: if `dataset` is not the result of a sweep or `fraction` is outside (0, 1).
@@ -48,23 +70,25 @@ def interpolation_threshold(dataset: xr.Dataset, fraction: float = 0.1) -> xr.Da
     Example:
       >>> import jaxalign
       >>> task, network = jaxalign.LinearTeacher(dim=10), jaxalign.LinearNetwork(hidden=5)
-      >>> config = jaxalign.SweepConfig(task, (network,), noise=(5.0,), n_train=(3, 10, 40), members=4, probes=100)
+      >>> config = jaxalign.SweepConfig(task, (network,), noise=(5.0,), n_train=(3, 20, 40), members=9, probes=100)
       >>> threshold = jaxalign.interpolation_threshold(jaxalign.run_sweep(config, progress=False))
-      >>> 10 < threshold["interpolation_threshold"].item() < 20
+      >>> [threshold[f"interpolation_threshold{end}"].item() for end in ("_low", "_high")]
+      [3.0, 20.0]
+      >>> abs(threshold["interpolation_threshold"].item() - 10 / 0.9) < 1.5
       True
     """
     noise = noise_dimension(dataset)
     if checks.real("fraction", fraction, 0.0, 1.0, exclude_minimum=True) == 1.0:
         checks.reject("fraction", "below 1", fraction)
     ordered = dataset.sortby("n_train")
-    log_n = np.log(ordered["n_train"].values)
+    sizes = ordered["n_train"].values.astype(np.float64)
     errors = ordered["train_error"].transpose("network", noise, "replicate", "member", "n_train")
     limits = _limits(dataset, fraction)
-    found = np.full((2, *errors.shape[:2]), np.nan)
+    found = np.full((4, *errors.shape[:2]), np.nan)
     for at in np.ndindex(*errors.shape[:2]):
-        found[:, *at] = _threshold(log_n, errors.values[at].astype(np.float64), float(limits[at[1]]))
+        found[:, *at] = _threshold(sizes, errors.values[at].astype(np.float64), float(limits[at[1]]))
     like = errors.isel(replicate=0, member=0, n_train=0, drop=True)
-    names = ("interpolation_threshold", "interpolation_threshold_stderr")
+    names = [f"interpolation_threshold{end}" for end in ("", "_stderr", "_low", "_high")]
     return xr.Dataset({name: like.copy(data=values) for name, values in zip(names, found, strict=True)})
 
 
@@ -114,30 +138,44 @@ def _limits(dataset: xr.Dataset, fraction: float) -> np.ndarray:
     return np.where(is_noisy(dataset), np.where(clean > 0, fraction * clean, of_clean_targets), np.nan)
 
 
-def _threshold(log_n: np.ndarray, errors: np.ndarray, limit: float) -> tuple[float, float]:
-    """The threshold and its standard error, of training errors (replicate, member, n_train)."""
-    curves = nanmean(errors, 1)
-    threshold = float(np.exp(_crossing(log_n, nanmean(curves, 0), limit)))
-    if len(errors) > 1:
-        samples = curves[np.isfinite(curves).any(-1)]
-        inflation = 1 / max(len(samples) - 1, 1)
-    else:
-        members = errors[0][np.isfinite(errors[0]).any(-1)]
-        samples = [nanmean(np.delete(members, k, axis=0), 0) for k in range(len(members))]
-        inflation = len(members) - 1
-    if len(samples) < 2:
-        return threshold, np.nan
-    variance = np.var([_crossing(log_n, sample, limit) for sample in samples])
-    return threshold, threshold * float(np.sqrt(inflation * variance))
+def _threshold(sizes: np.ndarray, errors: np.ndarray, limit: float) -> tuple[float, float, float, float]:
+    """The threshold, its standard error and its interval, of training errors (replicate, member, n_train)."""
+    samples = nanmean(errors, 1) if len(errors) > 1 else errors[0]
+    samples = samples[np.isfinite(samples).any(-1)]
+    mean, stderr = mean_of_samples(samples.T)
+    threshold = _crossing(sizes, mean, limit)
+    if not np.isfinite(threshold):
+        return (np.nan,) * 4
+    low, high = _interval(sizes, mean, np.nan_to_num(stderr), limit)
+    without = [_crossing(sizes, nanmean(np.delete(samples, k, axis=0), 0), limit) for k in range(len(samples))]
+    return threshold, threshold * float(jackknife(np.log(without))), low, high
 
 
-def _crossing(log_n: np.ndarray, error: np.ndarray, limit: float) -> float:
-    """The log n_train where the error rises above the limit for the last time; NaN where it does not."""
+def _crossing(sizes: np.ndarray, error: np.ndarray, limit: float) -> float:
+    """The n_train where the error rises above the limit for the last time; NaN where it does not."""
     known = np.isfinite(error)
-    log_n, excess = log_n[known], error[known] - limit
+    # Increasing with n_train, and what the training error of least squares is linear in.
+    x, excess = -1 / sizes[known], error[known] - limit
     below = np.flatnonzero(excess <= 0)
     if not len(below) or below[-1] + 1 == len(excess):
         return np.nan
     i = below[-1]
-    share = -excess[i] / (excess[i + 1] - excess[i])
-    return float(log_n[i] + share * (log_n[i + 1] - log_n[i]))
+
+    def zero_of_line(j: int, otherwise: float) -> float:
+        """Where the line through the points j and j + 1 crosses the limit, if there is such a line and it rises."""
+        if j < 0 or j + 1 >= len(x) or excess[j + 1] <= excess[j]:
+            return otherwise
+        return x[j] - excess[j] * (x[j + 1] - x[j]) / (excess[j + 1] - excess[j])
+
+    chord = zero_of_line(i, x[i])
+    extrapolated = min(zero_of_line(i - 1, np.inf), zero_of_line(i + 1, chord))
+    return float(-1 / max(chord, extrapolated))
+
+
+def _interval(sizes: np.ndarray, error: np.ndarray, stderr: np.ndarray, limit: float) -> tuple[float, float]:
+    """The sample sizes between which the error rises above the limit, by two standard errors."""
+    known = np.isfinite(error)
+    sizes, excess, margin = sizes[known], error[known] - limit, 2 * stderr[known]
+    below, not_above = np.flatnonzero(excess + margin <= 0), np.flatnonzero(excess - margin <= 0)
+    low = sizes[below[-1]] if len(below) else 0.0
+    return float(low), float(np.append(sizes, np.inf)[not_above[-1] + 1])

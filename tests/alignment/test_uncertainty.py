@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxalign.alignment.uncertainty import Null, draw_orders, mean_of_pairs, mean_of_samples
+from jaxalign.alignment.uncertainty import Null, draw_orders, jackknife, mean_of_pairs, mean_of_samples
 
 
 def brute_mean(values):
@@ -108,6 +108,15 @@ def test_mean_of_samples():
         np.testing.assert_allclose(s, finite.std(ddof=1) / np.sqrt(len(finite)), rtol=1e-12)
     assert mean[2] == values[2, 0] and np.isnan(stderr[2])
     assert np.isnan(mean_of_samples(np.full(4, np.nan))).all()
+
+
+def test_the_jackknife_of_means_is_their_standard_error():
+    values = np.random.default_rng(7).normal(size=(2, 6))
+    without = np.stack([np.delete(values, k, 1).mean(1) for k in range(6)], axis=1)
+    np.testing.assert_allclose(jackknife(without), values.std(1, ddof=1) / np.sqrt(6), rtol=1e-12)
+    without[1, 2] = np.nan
+    np.testing.assert_array_equal(np.isnan(jackknife(without)), [False, True])
+    assert np.isnan(jackknife(without[0, :1])) and np.isnan(jackknife(without[0, :0]))
 
 
 @pytest.mark.parametrize("larger", [True, False])
