@@ -21,7 +21,8 @@ def _quickstart() -> SweepConfig:
         networks=(MLP(hidden=12),),
         noise=(0.2, 0.4, 0.6),
         n_train=(20, 40, 70, 100, 150, 220, 320, 500, 800, 1397),
-        members=8,
+        members=5,
+        replicates=2,
         training=Training(optimizer="adam", learning_rate=3e-3, steps=5000, batch_size=128),
         probes=400,
     )
@@ -80,7 +81,8 @@ def _figure4_laptop() -> SweepConfig:
         networks=(MLP(hidden=16),),
         noise=(0.0, 0.1, 0.2, 0.4, 0.6),
         n_train=(100, 200, 400, 700, 1000, 1500, 2200, 3200, 4700, 7000, 11_000, 20_000),
-        members=10,
+        members=6,
+        replicates=2,
         training=Training(optimizer="adam", learning_rate=1e-3, steps=6000, batch_size=128),
         layer="penultimate",
     )
@@ -92,6 +94,7 @@ def _figure4_paper() -> SweepConfig:
         _figure4_laptop(),
         # Wider networks would fit the noise on all 60,000 images, and alignment could not recover within the data set.
         networks=(MLP(hidden=64),),
+        members=10,
         n_train=(100, 250, 630, 1000, 1600, 2500, 4000, 6300, 10_000, 16_000, 25_000, 40_000, 60_000),
         training=Training(optimizer="adam", learning_rate=1e-3, steps=50_000, batch_size=128),
     )
@@ -104,7 +107,8 @@ def _figure5_laptop() -> SweepConfig:
         networks=(CNN(width=4),),
         noise=(0.2, 0.4, 0.6),
         n_train=(60, 150, 350, 800, 1500, 2500, 4500, 8000),
-        members=6,
+        members=4,
+        replicates=2,
         training=Training(optimizer="adam", learning_rate=3e-3, schedule="cosine", steps=2000, batch_size=64),
         layer="penultimate",
     )
