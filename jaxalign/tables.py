@@ -8,7 +8,7 @@ import xarray as xr
 from jaxalign.alignment import METRICS
 from jaxalign.sweep import summarize
 from jaxalign.sweep.result import noise_dimension
-from jaxalign.sweep.threshold import is_noisy, weakest_alignment, within_networks
+from jaxalign.sweep.threshold import weakest_alignment
 
 
 def matrices(dataset: xr.Dataset) -> str:
@@ -36,20 +36,44 @@ class LevelFinding(NamedTuple):
       level: the noise level.
       threshold: the interpolation threshold, an n_train.
       threshold_stderr: its standard error.
+      threshold_low: the largest n_train that is below it; 0 if there is none.
+      threshold_high: the smallest n_train that is beyond it; infinite if there is none.
       weakest: the n_train of weakest alignment.
       at_an_end: whether that is the smallest or the largest n_train of the sweep.
+      spearman: the rank correlation of the measure and the test error, NAME_error_spearman of `summarize`.
+      spearman_stderr: its standard error.
+      sizes: over how many sample sizes.
     """
 
     level: float
     threshold: float
     threshold_stderr: float
+    threshold_low: float
+    threshold_high: float
     weakest: float
     at_an_end: bool
+    spearman: float
+    spearman_stderr: float
+    sizes: int
 
     @property
     def ratio(self) -> float:
         """The n_train of weakest alignment over the interpolation threshold."""
         return self.weakest / self.threshold
+
+    def threshold_text(self) -> str:
+        """The threshold with its standard error and the sample sizes between which it lies."""
+        ends = f"{self.threshold_low:g} to {self.threshold_high:g}"
+        if not np.isfinite(self.threshold_high):
+            ends = f"above {self.threshold_low:g}"
+        elif not self.threshold_low:
+            ends = f"below {self.threshold_high:g}"
+        return f"{rounded(self.threshold, self.threshold_stderr)} ({ends})"
+
+    def spearman_text(self) -> str:
+        """The rank correlation with its standard error."""
+        error = f" ± {self.spearman_stderr:.2f}" if np.isfinite(self.spearman_stderr) else ""
+        return f"{self.spearman:.2f}{error}"
 
 
 class Findings(NamedTuple):
@@ -59,15 +83,11 @@ class Findings(NamedTuple):
       network: its name.
       metric: the measure of alignment; None if there is none.
       levels: what it shows at each noise level.
-      spearman: the rank correlation of the measure and the test error, NAME_error_spearman of `summarize`.
-      cells: over how many cells (noise, n_train).
     """
 
     network: str
     metric: str | None
     levels: tuple[LevelFinding, ...]
-    spearman: float
-    cells: int
 
 
 def directed_metrics(dataset: xr.Dataset) -> list[str]:
@@ -89,20 +109,23 @@ def findings(summary: xr.Dataset) -> list[Findings]:
     weakest = weakest_alignment(summary, metric) if metric else xr.full_like(summary["interpolation_threshold"], np.nan)
     ends = (summary["n_train"].min(), summary["n_train"].max())
     found = []
-    for i, network in enumerate(summary["network"].values):
+    for network in summary["network"].values:
         levels = []
         for level in summary[noise].values:
             cell = summary.sel({"network": network, noise: level})
-            n, stderr = (float(cell[f"interpolation_threshold{end}"]) for end in ("", "_stderr"))
+            n, stderr, low, high = (
+                float(cell[f"interpolation_threshold{end}"]) for end in ("", "_stderr", "_low", "_high")
+            )
             least = float(weakest.sel({"network": network, noise: level}))
-            levels.append(LevelFinding(float(level), n, stderr, least, least in ends))
-        spearman, cells = np.nan, 0
-        if metric:
-            spearman = float(summary[f"{metric}_error_spearman"][i])
-            error = summary["test_error"].transpose("network", noise, "n_train").values[i]
-            both = np.isfinite(within_networks(summary, metric)[i]) & np.isfinite(error)
-            cells = int(both[is_noisy(summary)].sum())
-        found.append(Findings(str(network), metric, tuple(levels), spearman, cells))
+            spearman, spearman_stderr, sizes = np.nan, np.nan, 0
+            if metric:
+                spearman, spearman_stderr = (float(cell[f"{metric}_error_spearman{end}"]) for end in ("", "_stderr"))
+                measured = cell[metric].sel(network_a=network, network_b=network)
+                sizes = int((np.isfinite(measured) & np.isfinite(cell["test_error"])).sum())
+            levels.append(
+                LevelFinding(float(level), n, stderr, low, high, least, least in ends, spearman, spearman_stderr, sizes)
+            )
+        found.append(Findings(str(network), metric, tuple(levels)))
     return found
 
 
@@ -124,6 +147,8 @@ def table(dataset: xr.Dataset) -> str:
                 values = [with_error(summary, name, {**at, **where}) for name, where in cells]
                 lines.append("  ".join([f"{level:>11g}", f"{n:>8}", *(f"{value:>22}" for value in values)]))
         lines += _sentences(found, noise)
+    if any(np.isfinite(summary[f"{name}_stderr"]).any() for name in (*errors, *metrics)):
+        lines.append(f"± is a standard error {summary.attrs['standard_errors']}")
     diverged = int(summary["n_diverged"].sum())
     if diverged:
         lines.append(f"{diverged} of {dataset['test_error'].size} networks diverged and are left out")
@@ -135,16 +160,17 @@ def _sentences(found: Findings, noise: str) -> list[str]:
     for at in found.levels:
         line = "no interpolation threshold"
         if at.threshold > 0:
-            line = f"interpolation threshold n = {rounded(at.threshold, at.threshold_stderr)}"
+            line = f"interpolation threshold n = {at.threshold_text()}"
         line += f" ({noise} {at.level:g})"
         if at.weakest > 0:
             line += f"; weakest {found.metric} at n = {at.weakest:g}"
             line += ", an end of the sweep" if at.at_an_end else ""
             line += f", {at.ratio:.2f} of the threshold" if at.threshold > 0 else ""
         lines.append(line)
-    if found.metric:
-        over = f"over {found.cells} cells: {found.spearman:.2f}"
-        lines.append(f"Spearman correlation of {found.metric} with the test error {over}")
+    known = [at for at in found.levels if np.isfinite(at.spearman)]
+    if known:
+        values = ", ".join(f"{at.spearman_text()} ({noise} {at.level:g}, {at.sizes} sizes)" for at in known)
+        lines.append(f"Spearman correlation of {found.metric} with the test error: {values}")
     return lines
 
 

@@ -49,7 +49,8 @@ def conditional_copula_entropy(
         highest       .00    .03    .001   .004   .005   .005  .003   .002   .002
         of one pair   .39    .30    .22    .19    .15    .12   .11    .08    .06
 
-    where "of one pair" is the standard deviation of one estimate. It is exact for identical representations.
+    where "of one pair" is the standard deviation of one estimate, averaged over the overlaps. At N = 1000 it is within
+    .0005 if independent. It is exact for identical representations.
 
     Args:
       a: representation A, shape (N, D_a): one row per probe. Computed in float32.

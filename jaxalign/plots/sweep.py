@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # One line of the narrower figures, those of a single panel.
-_THRESHOLD = "Vertical lines: interpolation threshold ± standard error."
+_THRESHOLD = "Vertical lines: interpolation threshold; bands hold it."
 
 # In characters: two of them, which are compared, and what is noted of them fit into a single panel.
 _LONGEST_NAME = 22
@@ -36,12 +36,13 @@ def plot_sweep(
 ) -> "Figure":
     """Draws the generalization error and the alignment against the sample size, one curve per noise level.
 
-    Points are means, with one standard error as `summarize` gives it. A vertical line in the colour of a noise level
-    marks its interpolation threshold, where the training error leaves zero, and a band one standard error to either
-    side, as far as there are sample sizes. Several networks differ by marker and line. A noise level at which all
-    members are identical, as without noise, is named in the legend instead of drawn as a line far below the others.
-    With a theory the points are not joined, and lines are the theory, but of networks without one the points are
-    joined. An infinite error leaves a gap in the lines.
+    Points are means, with one standard error as `summarize` gives it; the legend says whether it is over replicates, or
+    over the members of a single one, which do not show how replicates differ. A vertical line in the colour of a noise
+    level marks its interpolation threshold, where the training error leaves zero, and a band the interval that holds
+    it, from `interpolation_threshold_low` to `interpolation_threshold_high`. Several networks differ by marker and
+    line. A noise level at which all members are identical, as without noise, is named in the legend instead of drawn
+    as a line far below the others. With a theory the points are not joined, and lines are the theory, but of networks
+    without one the points are joined. An infinite error leaves a gap in the lines.
 
     Args:
       dataset: what `run_sweep` returned.
@@ -269,14 +270,12 @@ def _finish(axes: "Axes", curves: _Curves, y_label: str) -> None:
 
 
 def _mark_threshold(axes: "Axes", cells: xr.Dataset, unit: float, color: Any, line: Any) -> None:
-    """Draws the interpolation threshold of one network and noise level, with its standard error as a band."""
-    threshold, stderr = (float(cells[f"interpolation_threshold{end}"]) for end in ("", "_stderr"))
+    """Draws the interpolation threshold of one network and noise level, with the interval that holds it as a band."""
+    threshold, *ends = (float(cells[f"interpolation_threshold{end}"]) for end in ("", "_low", "_high"))
     if np.isfinite(threshold):
-        axes.axvline(threshold / unit, color=color, linewidth=1, alpha=0.5, linestyle=line, zorder=0)
-    if np.isfinite(stderr):
         sizes = cells["n_train"].values
-        band = np.clip([threshold - stderr, threshold + stderr], sizes.min(), sizes.max()) / unit
-        axes.axvspan(*band, color=color, alpha=0.15, linewidth=0, zorder=0)
+        axes.axvline(threshold / unit, color=color, linewidth=1, alpha=0.5, linestyle=line, zorder=0)
+        axes.axvspan(*np.clip(ends, sizes.min(), sizes.max()) / unit, color=color, alpha=0.1, linewidth=0, zorder=0)
 
 
 def _add_legend(figure: Any, curves: _Curves, metric: str | None) -> None:
@@ -297,6 +296,9 @@ def _add_legend(figure: Any, curves: _Curves, metric: str | None) -> None:
     groups = [_level_handles(curves, metric), _series_handles(series, notes) if len(series) > 1 else []]
     if np.isfinite(curves.summary["interpolation_threshold"]).any():
         sentences.append(_THRESHOLD)
+    drawn = [f"{name}_stderr" for name in ("test_error", metric) if name is not None]
+    if any(np.isfinite(curves.summary[name]).any() for name in drawn):
+        sentences.append(f"Bars: {curves.summary.attrs['standard_errors']}.")
     style.add_legend(figure, groups, sentences)
 
 

@@ -76,7 +76,11 @@ def _page(dataset: xr.Dataset, theory: Any) -> str:
     drawn = figures.drawings(dataset, summary, lines, tables.findings(summary))
     pictures = [figures.shown(drawing, number) for number, drawing in enumerate(drawn, 1)]
     sections = [
-        ("run", "What was run", [paragraph(words.statement(dataset, config)), _reading()]),
+        (
+            "run",
+            "What was run",
+            [paragraph(words.statement(dataset, config)), _reading(summary, dataset.sizes["replicate"])],
+        ),
         ("findings", "Findings", [findings.findings(summary)]),
         ("figures", "Figures", pictures),
     ]
@@ -103,11 +107,14 @@ def _page(dataset: xr.Dataset, theory: Any) -> str:
     )
 
 
-def _reading() -> Markup:
+def _reading(summary: xr.Dataset, replicates: int) -> Markup:
+    errors = f"Errors given as ± are standard errors {summary.attrs['standard_errors']}"
+    if replicates < 2:
+        errors += ", by the delete-one-member jackknife; another replicate may well lie outside of them"
     return paragraph(
         "The interpolation threshold is the number of training samples at which the training error leaves zero: beyond"
-        " it members no longer fit their noise. Errors given as ± are standard errors: over replicates where there are"
-        " at least two, otherwise the delete-one-member jackknife."
+        " it members no longer fit their noise. It is read off where the training error reaches a tenth of that of a"
+        f" network that answers all clean targets, or 0.01 with noise on inputs. {errors}."
     )
 
 

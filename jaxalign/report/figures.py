@@ -58,13 +58,14 @@ def drawings(
     """
     metrics = tables.directed_metrics(dataset)
     if not metrics:
-        yield _error(dataset, lines)
+        yield _error(dataset, lines, summary.attrs["standard_errors"])
         return
     main, *others = metrics
-    yield _sweep(dataset, main, _known(lines, main))
+    covered = summary.attrs["standard_errors"]
+    yield _sweep(dataset, main, _known(lines, main), covered)
     if dataset.sizes["network"] > 1:
         yield _between(dataset, main, _known(lines, main))
-    yield _decoupling(dataset, main, _known(lines, main), found)
+    yield _decoupling(dataset, main, _known(lines, main), found, covered)
     if dataset.sizes[noise_dimension(dataset)] >= 2 and dataset.sizes["n_train"] >= 3:
         for network in dataset["network"].values.tolist():
             yield _heat_maps(dataset, main, network)
@@ -83,7 +84,7 @@ def shown(drawing: Drawing, number: int) -> Markup:
     return element("figure", picture, caption, id=f"figure-{drawing.name}", class_="wide" if is_wide else None)
 
 
-def _sweep(dataset: xr.Dataset, metric: str, lines: xr.Dataset | bool | None) -> Drawing:
+def _sweep(dataset: xr.Dataset, metric: str, lines: xr.Dataset | bool | None, covered: str) -> Drawing:
     name, direction = words.metric_name(metric), words.direction(metric)
     points = (
         "Points are measured, curves are theory where the legend says so"
@@ -92,9 +93,9 @@ def _sweep(dataset: xr.Dataset, metric: str, lines: xr.Dataset | bool | None) ->
     )
     caption = (
         f"Left the test error, right the {name} between members ({direction}), against the number of training samples;"
-        f" one colour for each noise level. {points}; bars are one standard error. Vertical lines, if any,"
-        " mark the interpolation threshold, beyond which members no longer fit their noise, with one standard error as"
-        " a band."
+        f" one colour for each noise level. {points}; bars are one standard error {covered}. Vertical lines, if any,"
+        " mark the interpolation threshold, beyond which members no longer fit their noise, and bands the sizes between"
+        " which it lies."
     )
     alt = f"Two panels against the number of training samples: the test error, and {name}, by noise level."
     figure = plot_sweep(dataset, lines, metric=metric)
@@ -109,10 +110,10 @@ def _other_measure(dataset: xr.Dataset, metric: str, lines: xr.Dataset | bool | 
     return Drawing(f"alignment-{metric}", name[0].upper() + name[1:], caption, alt, figure)
 
 
-def _error(dataset: xr.Dataset, lines: xr.Dataset | bool | None) -> Drawing:
+def _error(dataset: xr.Dataset, lines: xr.Dataset | bool | None, covered: str) -> Drawing:
     caption = (
-        "The test error against the number of training samples, with one standard error; one colour for each noise"
-        " level. Vertical lines, if any, mark the interpolation threshold. The sweep has no measure of alignment."
+        f"The test error against the number of training samples, with one standard error {covered}; one colour for each"
+        " noise level. Vertical lines, if any, mark the interpolation threshold. The sweep has no measure of alignment."
     )
     alt = "The test error against the number of training samples, by noise level."
     return Drawing("error", "Error", caption, alt, _figure_of(plot_error(dataset, lines)))
@@ -130,17 +131,27 @@ def _between(dataset: xr.Dataset, metric: str, lines: xr.Dataset | bool | None) 
 
 
 def _decoupling(
-    dataset: xr.Dataset, metric: str, lines: xr.Dataset | bool | None, found: list[tables.Findings]
+    dataset: xr.Dataset,
+    metric: str,
+    lines: xr.Dataset | bool | None,
+    found: list[tables.Findings],
+    covered: str,
 ) -> Drawing:
-    name = words.metric_name(metric)
-    correlations = [f"{at.spearman:.2f} ({at.network})" for at in found if np.isfinite(at.spearman)]
+    name, noise = words.metric_name(metric), noise_dimension(dataset)
+    correlations = [
+        f"{at.spearman_text()} ({f'{of.network}, ' if len(found) > 1 else ''}{words.level_name(noise, at.level)})"
+        for of in found
+        for at in of.levels
+        if np.isfinite(at.spearman)
+    ]
     caption = (
         f"Each curve is the path of a network in the plane of test error and {name} as its training set grows; the"
-        " first and last sizes are named and a star marks the weakest alignment. Were alignment a function of the"
-        " error, all points would lie on one curve."
+        " first and last sizes are named and a star marks the weakest alignment; bars are one standard error"
+        f" {covered}. Were alignment a function of the error, all points would lie on one curve."
     )
     if correlations:
-        caption += f" Spearman's correlation over all noisy cells: {words.listed(correlations)}."
+        of = words.NOISE_NAMES[noise]
+        caption += f" Spearman's correlation along the paths, by {of}: {words.listed(correlations)}."
     alt = f"The {name} against the test error, one path for each noise level as the number of training samples grows."
     figure = plot_decoupling(dataset, lines, metric=metric)
     return Drawing("decoupling", "Alignment against error", caption, alt, figure)

@@ -62,20 +62,29 @@ def findings(summary: xr.Dataset) -> Markup:
     noise = noise_dimension(summary)
     metric = found[0].metric
     head = ["network", words.NOISE_NAMES[noise], "interpolation threshold (n)"]
-    head += [f"weakest {metric} (n)", "ratio"] if metric else []
+    head += [f"weakest {metric} (n)", "ratio", "Spearman"] if metric else []
     rows = []
     for of_network in found:
         for at in of_network.levels:
-            threshold = tables.rounded(at.threshold, at.threshold_stderr) if at.threshold > 0 else "none in the sweep"
+            threshold = at.threshold_text() if at.threshold > 0 else "none in the sweep"
             row = [of_network.network, words.level_name(noise, at.level), threshold]
             if metric:
                 end = ", an end of the sweep" if at.at_an_end else ""
                 row.append(f"{at.weakest:g}{end}" if at.weakest > 0 else "does not vary")
                 row.append(f"{at.ratio:.2f}" if np.isfinite(at.ratio) else "–")
+                row.append(at.spearman_text() if np.isfinite(at.spearman) else "–")
             rows.append(tuple(row))
     said = [(of_network.network, " ".join(_sentences(of_network))) for of_network in found]
     sentences = bullets(joined([element("b", network), f": {text}"]) for network, text in said if text)
-    caption = "Numbers of training samples, thresholds with one standard error."
+    caption = (
+        f"Numbers of training samples; thresholds with one standard error ({summary.attrs['standard_errors']}) and the"
+        " sizes between which they lie."
+    )
+    if metric:
+        caption += (
+            f" Spearman is the rank correlation of {metric} with the test error over the numbers of training samples,"
+            " with its jackknife error."
+        )
     numbers = table("findings", caption, head, rows, row_headers=2, class_="numbers")
     return joined([sentences if metric else None, numbers])
 
@@ -96,10 +105,14 @@ def _sentences(found: tables.Findings) -> list[str]:
             f"Alignment ({name}) is weakest inside of the sweep, at {times} times the interpolation threshold, at"
             f" {where}."
         )
-    if np.isfinite(found.spearman):
+    known = [at.spearman for at in found.levels if np.isfinite(at.spearman)]
+    if known:
+        low, high = f"{min(known):.2f}", f"{max(known):.2f}"
+        levels = words.counted(len(known), "noise level")
         sentences.append(
-            f"Spearman's correlation of {found.metric} with the test error over {found.cells} cells with"
-            f" noise is {found.spearman:.2f}; were one a monotone function of the other, it would be 1 or -1."
+            f"Spearman's correlation of {found.metric} with the test error over the numbers of training samples is"
+            f" {low if low == high else f'{low} to {high}'} at {levels} with noise; were one a monotone function of the"
+            " other, it would be 1 or -1."
         )
     return sentences
 
@@ -125,7 +138,8 @@ def results(dataset: xr.Dataset, summary: xr.Dataset, counts: Counts) -> Markup:
                 flagged.append(len(rows))
             rows.append((network, words.level_name(noise, level), f"{n:,}", *map(_shown, values), *numbers))
     caption = (
-        f"Means with one standard error, over {words.counted(members, 'member')} of each cell. Shaded rows have members"
+        f"Means of {words.counted(members, 'member')} of each cell, with one standard error"
+        f" {summary.attrs['standard_errors']}. Shaded rows have members"
         " that diverged, did not converge or are missing."
     )
     parts = [table("results", caption, head, rows, row_headers=3, flagged=flagged, class_="numbers tall")]
@@ -140,7 +154,10 @@ def results(dataset: xr.Dataset, summary: xr.Dataset, counts: Counts) -> Markup:
                     values = [_shown(tables.with_error(summary, name, at)) for name in metrics]
                     between.append((a, b, words.level_name(noise, level), f"{n:,}", *values))
         head = ["from", "to", words.NOISE_NAMES[noise], "n_train", *metrics]
-        caption = "Alignment between members of different networks: means with one standard error."
+        caption = (
+            "Alignment between members of different networks: means with one standard error"
+            f" {summary.attrs['standard_errors']}."
+        )
         parts.append(table("between", caption, head, between, row_headers=4, class_="numbers tall"))
     return joined(parts)
 

@@ -145,7 +145,7 @@ def _threshold(sizes: np.ndarray, errors: np.ndarray, limit: float) -> tuple[flo
     mean, stderr = mean_of_samples(samples.T)
     threshold = _crossing(sizes, mean, limit)
     if not np.isfinite(threshold):
-        return (np.nan,) * 4
+        return np.nan, np.nan, np.nan, np.nan
     low, high = _interval(sizes, mean, np.nan_to_num(stderr), limit)
     without = [_crossing(sizes, nanmean(np.delete(samples, k, axis=0), 0), limit) for k in range(len(samples))]
     return threshold, threshold * float(jackknife(np.log(without))), low, high
@@ -167,7 +167,7 @@ def _crossing(sizes: np.ndarray, error: np.ndarray, limit: float) -> float:
             return otherwise
         return x[j] - excess[j] * (x[j + 1] - x[j]) / (excess[j + 1] - excess[j])
 
-    chord = zero_of_line(i, x[i])
+    chord = zero_of_line(i, float(x[i]))
     extrapolated = min(zero_of_line(i - 1, np.inf), zero_of_line(i + 1, chord))
     return float(-1 / max(chord, extrapolated))
 

@@ -94,34 +94,48 @@ def bands_of(axes):
 
 
 @pytest.mark.parametrize(("x", "unit"), [("n_train", 1), ("n_parameters", 100)])
-def test_the_threshold_has_a_band_of_its_standard_error(x, unit):
+def test_the_threshold_has_a_band_of_the_sizes_that_hold_it(x, unit):
     ds = classification()
     summary = summarize(ds).isel(network=0)
-    value, stderr = (summary[f"interpolation_threshold{end}"].values for end in ("", "_stderr"))
-    assert np.all(stderr > 0.5)
+    value, low, high = (summary[f"interpolation_threshold{end}"].values for end in ("", "_low", "_high"))
+    assert np.all((low < value) & (value < high)) and np.all(np.isfinite(high) & (low > 0))
     figure = plot_sweep(ds, x=x)
     for axes in figure.axes:
-        np.testing.assert_allclose(bands_of(axes), np.transpose([value - stderr, value + stderr]) / unit)
+        np.testing.assert_allclose(bands_of(axes), np.transpose([low, high]) / unit)
         colors = [container.lines[0].get_color() for container in axes.containers]
         assert [patch.get_facecolor()[:3] for patch in axes.patches] == [tuple(color)[:3] for color in colors]
         assert all(0 < patch.get_alpha() < 0.5 for patch in axes.patches)
-    assert "standard error" in figure.legends[0].get_title().get_text()
+    assert "bands hold it" in figure.legends[0].get_title().get_text()
 
 
 def test_a_band_ends_with_the_sample_sizes():
     ds = classification().isel(member=[0, 1], member_a=[0, 1], member_b=[0, 1])
     ds["train_error"].values[:] = np.transpose([[0, 0.3, 0.3, 0.3], [0, 0, 0, 0.06]])
     summary = summarize(ds)
-    low = summary["interpolation_threshold"] - summary["interpolation_threshold_stderr"]
-    high = summary["interpolation_threshold"] + summary["interpolation_threshold_stderr"]
-    assert (low < 20).all()
-    np.testing.assert_allclose(bands_of(plot_sweep(ds).axes[0]), [(20, n) for n in high.values[0]])
+    assert np.isinf(summary["interpolation_threshold_high"]).all()
+    sizes = ds["n_train"].values
+    lows = summary["interpolation_threshold_low"].values[0]
+    np.testing.assert_allclose(bands_of(plot_sweep(ds).axes[0]), [(low, sizes.max()) for low in lows])
 
 
-def test_a_threshold_without_an_error_bar_is_a_line_only():
-    one = classification().isel(member=[0], member_a=[0], member_b=[0])
-    axes = plot_sweep(one).axes[0]
-    assert bands_of(axes) == [] and sum(len(set(line.get_xdata())) == 1 for line in axes.lines) >= 2
+def test_the_legend_says_what_bars_cover():
+    one = classification()
+    two = xr.concat([one, one + 0.01], "replicate", data_vars="minimal")
+    for draw in (plots.plot_error, plots.plot_alignment):
+        title = draw(one).figure.legends[0].get_title().get_text().replace("\n", " ")
+        assert "Bars: over members of one replicate, their noise alone." in title
+        title = draw(two.assign_attrs(one.attrs)).figure.legends[0].get_title().get_text().replace("\n", " ")
+        assert "Bars: over 2 replicates." in title
+    alone = one.isel(member=[0, 1], member_a=[0, 1], member_b=[0, 1])
+    assert (
+        "Bars"
+        not in plots.plot_alignment(
+            alone.drop_vars("test_error").assign(test_error=alone["test_error"].where(alone["member"] == 0))
+        )
+        .figure.legends[0]
+        .get_title()
+        .get_text()
+    )
 
 
 @pytest.mark.parametrize("noise", ["label_noise", "snr"])

@@ -69,15 +69,30 @@ def test_findings(solved, solved_page):
     assert np.isfinite(thresholds).any()
     for record, threshold in zip(records, thresholds, strict=True):
         if np.isfinite(threshold):
-            assert value_and_error(record["interpolation threshold (n)"])[0] == pytest.approx(threshold, abs=0.51)
+            assert value_and_error(record["interpolation threshold (n)"].partition(" (")[0])[0] == pytest.approx(
+                threshold, abs=0.51
+            )
             weakest = float(record["weakest cce (n)"].partition(",")[0])
             assert float(record["ratio"]) == pytest.approx(weakest / threshold, abs=0.0051)
         else:
             assert record["interpolation threshold (n)"] == "none in the sweep"
-    for correlation in summary["cce_error_spearman"].values:
-        assert f"Spearman's correlation of cce with the test error over 8 cells with noise is {correlation:.2f}" in (
-            solved_page.text
-        )
+    for record, value, error in zip(
+        records,
+        summary["cce_error_spearman"].values.ravel(),
+        summary["cce_error_spearman_stderr"].values.ravel(),
+        strict=True,
+    ):
+        assert record["Spearman"] == f"{value:.2f} ± {error:.2f}"
+    assert "Spearman's correlation of cce with the test error over the numbers of training samples is" in (
+        solved_page.text
+    )
+
+
+def test_what_errors_cover_is_said(solved_page, digits_page):
+    assert solved_page.text.count("over 3 replicates") >= 4
+    assert digits_page.text.count("over members of one replicate, their noise alone") >= 4
+    assert "another replicate may well lie outside" in digits_page.text
+    assert "another replicate may well lie outside" not in solved_page.text
 
 
 def test_check_against_theory(solved, solved_page):

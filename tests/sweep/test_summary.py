@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -111,44 +113,93 @@ def spearman(a, b):
     return np.corrcoef(np.argsort(np.argsort(a)), np.argsort(np.argsort(b)))[0, 1]
 
 
-def test_alignment_is_correlated_with_the_error_over_all_cells_with_noise():
-    ds = dataset(networks=2, sizes=(10, 20, 40, 80)).assign_coords(label_noise=[0.0, 0.4])
+@pytest.mark.parametrize("replicates", [1, 3])
+def test_alignment_is_correlated_with_the_error_at_each_noise_level(replicates):
+    ds = dataset(replicates, networks=2, sizes=(10, 20, 40, 80)).assign_coords(label_noise=[0.0, 0.4])
     ds = ds.assign(linear_cka=ds["cce"] ** 2)
     summary = summarize(ds)
-    noisy = summary["label_noise"].values > 0
-    for i in range(2):
-        errors = summary["test_error"].values[i][noisy].ravel()
-        for name in ("cce", "linear_cka"):
-            measured = summary[f"{name}_error_spearman"]
-            assert measured.dims == ("network",)
-            values = summary[name].values[i, i][noisy].ravel()
-            np.testing.assert_allclose(measured[i], spearman(values, errors), rtol=1e-10)
+    for i, name in itertools.product(range(2), ("cce", "linear_cka")):
+        measured = summary[f"{name}_error_spearman"]
+        assert measured.dims == summary[f"{name}_error_spearman_stderr"].dims == ("network", "label_noise")
+        values, errors = summary[name].values[i, i, 1], summary["test_error"].values[i, 1]
+        np.testing.assert_allclose(measured[i], [np.nan, spearman(values, errors)], rtol=1e-10)
+
+
+def test_levels_are_not_pooled():
+    """Within each level the more aligned have the lower error; between levels it is the other way round."""
+    ds = dataset(replicates=3, sizes=(10, 20, 40, 80))
+    sizes = np.arange(4)
+    for level in range(2):
+        ds["test_error"].values[:, :, level] = (sizes + 10 * level)[:, None]
+        ds["cce"].values[:, level] = (sizes - 20.0 * level)[:, None, None, None, None]
+    summary = summarize(ds)
+    np.testing.assert_allclose(summary["cce_error_spearman"], 1)
+    np.testing.assert_allclose(summary["cce_error_spearman_stderr"], 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("replicates", [1, 4])
+def test_the_error_of_the_correlation_is_the_jackknife(replicates):
+    """Over replicates, or over the members of a single one; without each in turn, by loops."""
+    ds = dataset(replicates, sizes=(10, 20, 40, 80, 160, 320))
+    ds["test_error"].values[:, :, 1] = np.arange(6)[:, None] + 0.5 * ds["test_error"].values[:, :, 1]
+    ds["cce"].values[:, 1] += np.arange(6)[:, None, None, None, None]
+    without = []
+    for k in range(replicates if replicates > 1 else 5):
+        if replicates > 1:
+            others = ds.isel(replicate=[r for r in range(replicates) if r != k])
+        else:
+            kept = [m for m in range(5) if m != k]
+            others = ds.isel(member=kept, member_a=kept, member_b=kept)
+        means = summarize(others)
+        without.append([spearman(means["cce"][0, 0, i], means["test_error"][0, i]) for i in range(2)])
+    expected = np.sqrt((len(without) - 1) * np.var(without, axis=0))
+    assert np.any(expected > 0)
+    np.testing.assert_allclose(summarize(ds)["cce_error_spearman_stderr"][0], expected, rtol=1e-10)
+
+
+def test_a_replicate_that_is_not_computed_yet_does_not_count_in_the_jackknife():
+    whole, ds = (dataset(replicates, sizes=(10, 20, 40, 80)) for replicates in (3, 4))
+    for name in ("train_error", "test_error", "cce"):
+        values = ds[name].transpose("replicate", ...).values
+        values[:3], values[3] = whole[name].transpose("replicate", ...).values, np.nan
+    for end in ("", "_stderr"):
+        expected = summarize(whole)[f"cce_error_spearman{end}"]
+        np.testing.assert_allclose(summarize(ds)[f"cce_error_spearman{end}"], expected, rtol=1e-10)
 
 
 def test_the_sign_of_the_correlation_is_that_of_the_values():
-    ds = dataset(sizes=(10, 20, 40))
-    order = np.arange(6).reshape(2, 3)
+    ds = dataset(sizes=(10, 20, 40, 80))
+    order = np.arange(8).reshape(2, 4)
     ds["test_error"].values[:] = order[..., None] / 10
     ds["cce"].values[:] = (order - 9.0)[..., None, None, None, None]
-    assert summarize(ds)["cce_error_spearman"].item() == 1
+    np.testing.assert_array_equal(summarize(ds)["cce_error_spearman"], [[1, 1]])
     ds["cce"].values[:, 0, 0] = np.nan
-    ds["cce"].values[:, 1, 2] = -20
-    np.testing.assert_allclose(summarize(ds)["cce_error_spearman"], spearman([1, 2, 3, 4, 0], np.arange(5)))
+    ds["cce"].values[:, 1, 3] = -20
+    np.testing.assert_allclose(summarize(ds)["cce_error_spearman"], [[1, spearman([1, 2, 3, 0], np.arange(4))]])
 
 
-def test_too_few_or_equal_cells_have_no_correlation():
-    ds = dataset()
-    assert np.isfinite(summarize(ds)["cce_error_spearman"]).all()
-    assert np.isnan(summarize(ds.isel(label_noise=[0]))["cce_error_spearman"]).all()
+def test_too_few_or_equal_sizes_have_no_correlation():
+    names = ["cce_error_spearman", "cce_error_spearman_stderr"]
+    ds = dataset(sizes=(10, 20, 40))
+    assert all(np.isfinite(summarize(ds)[name]).all() for name in names)
+    assert all(np.isnan(summarize(ds.isel(n_train=[0, 1]))[name]).all() for name in names)
     ds["cce"].values[:] = -1.0
-    assert np.isnan(summarize(ds)["cce_error_spearman"]).all()
+    assert all(np.isnan(summarize(ds)[name]).all() for name in names)
+
+
+def test_the_summary_says_what_its_errors_cover():
+    several, single = summarize(dataset(replicates=3)), summarize(dataset())
+    assert several.attrs["standard_errors"] == "over 3 replicates"
+    assert single.attrs["standard_errors"] == "over members of one replicate, their noise alone"
+    own = dataset().assign_attrs(config='{"shared_init": false}')
+    assert summarize(own).attrs["standard_errors"].endswith("one replicate, what differs between them alone")
 
 
 def test_the_threshold_is_in_the_summary():
     ds = dataset(sizes=(10, 20, 40, 80))
     ds["train_error"].values[:] = np.array([0.0, 0.0, 0.036, 0.3])[:, None] * np.linspace(0.8, 1.2, 5)
     summary, threshold = summarize(ds), interpolation_threshold(ds)
-    for name in ("interpolation_threshold", "interpolation_threshold_stderr"):
+    for name in [f"interpolation_threshold{end}" for end in ("", "_stderr", "_low", "_high")]:
         assert np.isfinite(summary[name]).all()
         xr.testing.assert_equal(summary[name], threshold[name])
 
