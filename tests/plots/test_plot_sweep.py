@@ -258,12 +258,13 @@ def test_names_of_sample_sizes_are_inside_of_their_panel_and_off_each_other_and_
 
 
 def test_the_legend_of_a_single_panel_breaks_between_sentences_and_is_as_wide_as_the_figure_at_most(dataset, two):
-    threshold = "Vertical lines: interpolation threshold ± standard error."
+    threshold = "Vertical lines: interpolation threshold; bands hold it."
+    bars = "Bars: over members of one replicate, their noise alone."
     for ds, known in ((dataset, "Points: measured. Curves: theory."), (two, "Points: measured.")):
         for axes in (plots.plot_error(ds, True), plots.plot_alignment(ds, True, between=True)):
             title = axes.figure.legends[0].get_title()
             lines = title.get_text().split("\n")
-            assert lines == [known, threshold]
+            assert lines == [known, threshold, bars]
             axes.figure.draw_without_rendering()
             box = title.get_window_extent()
             assert box.x0 >= 0 and box.x1 <= axes.figure.bbox.width
