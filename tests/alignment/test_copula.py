@@ -65,8 +65,8 @@ def test_estimators_agree_with_the_pooled_entropy(estimator):
     ("n", "rho", "tolerance"), [(10, 0.0, 0.03), (20, 0.0, 0.02), (20, 0.5, 0.03), (50, 0.5, 0.012), (50, 0.8, 0.012)]
 )
 def test_few_probes_bias_the_entropy_little(n, rho, tolerance):
-    """Against the entropy of the ranks pooled over all draws; the mean of the estimates has an error of .003."""
-    draws = 4000
+    """Against the entropy of the ranks pooled over all draws; the mean of the estimates has an error of .004."""
+    draws = 1500
     u, w = np.random.default_rng(n).normal(size=(2, draws, n, 3)).astype(np.float32)
     a, b = u, rho * u + np.sqrt(1 - rho**2).astype(np.float32) * w
     squared = [((x[:, :, None] - x[:, None]).astype(np.float64) ** 2).sum(-1) for x in (a, b)]
