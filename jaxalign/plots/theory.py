@@ -10,7 +10,8 @@ import xarray as xr
 from jaxalign import checks
 from jaxalign.plots.style import select
 from jaxalign.sweep.config import SweepConfig
-from jaxalign.sweep.predict import MEASURES, has_finite_size, in_closed_form, predict
+from jaxalign.sweep.finite_size import is_isotropic
+from jaxalign.sweep.predict import MEASURES, check_predictable, in_closed_form, predict
 from jaxalign.sweep.result import config_of, noise_dimension
 
 # Of a curve in closed form, and of a sampled one, whose draws take a second or two in all.
@@ -42,10 +43,13 @@ def theory_lines(dataset: xr.Dataset, theory: Any, name: str) -> xr.Dataset | No
 
 @functools.lru_cache(maxsize=4)
 def _predicted(config: SweepConfig) -> xr.Dataset:
-    """At the number of input dimensions of the sweep where that can be sampled, and at more sample sizes if cheap."""
-    if has_finite_size(config) and config.task.input_shape[0] <= _LARGEST_SAMPLED_DIM:
-        return _sampled(_with_sizes_between(config, _SAMPLED_SIZES), config.task.input_shape[0])
-    return predict(_with_sizes_between(config, _SIZES) if in_closed_form(config) else config)
+    """At the size of the sweep where that can be sampled, and at more sample sizes if they are cheap."""
+    task = check_predictable(config).task
+    if not in_closed_form(config):
+        return predict(config)
+    if is_isotropic(task) and task.dim <= _LARGEST_SAMPLED_DIM:
+        return _sampled(_with_sizes_between(config, _SAMPLED_SIZES), task.dim)
+    return predict(_with_sizes_between(config, _SIZES) if is_isotropic(task) else config)
 
 
 def _sampled(config: SweepConfig, dim: int) -> xr.Dataset:
