@@ -52,7 +52,7 @@ PARTS = {
     "alignment": (Run("alignment", "alignment", dadapy=True),),
     "sweep": (Run("sweep", "sweep", dadapy=True),),
     "scaling": (Run("scaling", "scaling", quick=("--part", "overhead", "--seconds", "5", "--repeats", "1")),),
-    "theory": (Run("theory", "theory"),),
+    "theory": (Run("theory", "theory"), Run("theory", "theory_outputs", ("--outputs",))),
     "convolution": (Run("convolution", "convolution", quick=("--width", "4", "--members", "2", "--budget", "0.3")),),
     "solver": (Run("solver", None, quick=("--replicates", "2", "--per-size", "4")),),
     "trained_linear": (Run("trained_linear", None, quick=("--steps", "500", "--replicates", "2")),),

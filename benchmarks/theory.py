@@ -2,6 +2,7 @@
 
     python -m benchmarks.theory
     python -m benchmarks.theory --quick      # a coarse one, in about a minute
+    python -m benchmarks.theory --outputs    # sweeps of networks of several outputs, as `benchmarks.outputs` says
 
 Every replicate draws a teacher, inputs and two members that differ by their noise, as `run_sweep` draws them. The
 members are solved by `filtered_least_squares`; of their end-to-end maps w the overlap and the error are exact
@@ -26,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxalign
-from benchmarks import reports
+from benchmarks import outputs, reports
 from jaxalign import (
     GradientDescent,
     GradientFlow,
@@ -55,9 +56,14 @@ def main() -> None:
     parser.add_argument("--replicates", type=int, default=24)
     parser.add_argument("--probes", type=int, default=1000)
     parser.add_argument("--quick", action="store_true", help="dim 200 and three sample sizes")
+    parser.add_argument("--outputs", action="store_true", help="several outputs instead; only --quick and --out count")
     parser.add_argument("--out", type=Path, help="default: results/theory.json, or with --quick a temporary file")
     arguments = parser.parse_args()
-    arguments.out = arguments.out or reports.default_path("theory", arguments.quick)
+    name = "theory_outputs" if arguments.outputs else "theory"
+    arguments.out = arguments.out or reports.default_path(name, arguments.quick)
+    if arguments.outputs:
+        several_outputs(arguments.out, arguments.quick)
+        return
     alphas = ALPHAS[1::2] if arguments.quick else ALPHAS
     dim = 200 if arguments.quick else arguments.dim
 
@@ -84,15 +90,31 @@ def main() -> None:
             )
             rows += ensembles(config, seed=1000 * len(rows))
     rows += gaussians(arguments.replicates)
-    header["seconds"] = round(time.perf_counter() - start, 1)
-    table = "\n".join(report(rows))
-    print(f"\n{table}\n\n{header['seconds']} s")
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    save(arguments.out, {**header, "seconds": round(time.perf_counter() - start, 1)}, rows, report(rows))
+
+
+def several_outputs(out: Path, quick: bool) -> None:
+    header = reports.environment("numpy")
+    reports.print_header(header)
+    start = time.perf_counter()
+    rows = []
+    for named, config in outputs.sweeps(quick):
+        rows += outputs.rows_of(named, config)
+        inside = sum(row["inside"] for row in rows)
+        print(f"{named}: {inside} of {len(rows)} points so far, {time.perf_counter() - start:.0f} s", flush=True)
+    header |= {"dim": config.task.dim, "members": config.members, "replicates": config.replicates}
+    header |= {"probes": config.probes, "seconds": round(time.perf_counter() - start, 1)}
+    save(out, header, rows, outputs.report(rows))
+
+
+def save(out: Path, header: dict, rows: list[dict], table: list[str]) -> None:
+    print("\n" + "\n".join(table) + f"\n\n{header['seconds']} s")
+    out.parent.mkdir(parents=True, exist_ok=True)
     lines = ",\n".join(json.dumps(row) for row in rows)
-    arguments.out.write_text(json.dumps(header)[:-1] + f', "rows": [\n{lines}\n]}}\n')
-    text = "\n".join(f"{name:11}{value}" for name, value in header.items())
-    arguments.out.with_suffix(".txt").write_text(f"{text}\n\n{table}\n")
-    print(f"wrote {arguments.out} and {arguments.out.with_suffix('.txt')}")
+    out.write_text(json.dumps(header)[:-1] + f', "rows": [\n{lines}\n]}}\n')
+    about = "\n".join(f"{name:11}{value}" for name, value in header.items())
+    out.with_suffix(".txt").write_text("\n".join([about, "", *table, ""]))
+    print(f"wrote {out} and {out.with_suffix('.txt')}")
 
 
 def ensembles(config: SweepConfig, seed: int) -> list[dict]:

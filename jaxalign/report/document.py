@@ -17,7 +17,7 @@ from jaxalign.alignment import METRICS
 from jaxalign.report import figures, findings, record, words
 from jaxalign.report.markup import Markup, bullets, element, joined, paragraph, section
 from jaxalign.sweep import compare, predict, summarize
-from jaxalign.sweep.predict import in_closed_form
+from jaxalign.sweep.predict import check_predictable, in_closed_form
 from jaxalign.sweep.result import config_of, noise_dimension
 
 
@@ -127,8 +127,7 @@ def _lines(dataset: xr.Dataset, theory: Any) -> xr.Dataset | bool | None:
     try:
         config = config_of(dataset)
         # Figures add sizes between those of a theory that samples nothing; another one is made once for all of them.
-        predicted = predict(config)
-        return True if in_closed_form(config) else predicted
+        return True if in_closed_form(config) else predict(config)
     except ValueError:
         if theory:
             raise
@@ -137,7 +136,7 @@ def _lines(dataset: xr.Dataset, theory: Any) -> xr.Dataset | bool | None:
 
 def _theory(dataset: xr.Dataset, summary: xr.Dataset, theory: Any) -> Markup:
     given = theory if isinstance(theory, xr.Dataset) else None
-    unknown = given.attrs.get("no_theory", []) if given is not None else predict(config_of(dataset)).attrs["no_theory"]
+    unknown = given.attrs.get("no_theory", []) if given is not None else check_predictable(config_of(dataset)).reasons
     said = [paragraph(f"No theory: {reason}.") for reason in unknown]
     if dataset.sizes["replicate"] < 2:
         why = "How far measurement and theory are apart, in standard errors, takes at least 2 replicates."

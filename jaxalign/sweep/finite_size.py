@@ -157,11 +157,10 @@ def _cosines(
 def _mean_of_pairs(
     values: Float[np.ndarray, "draws snr kinds students kinds students"],
 ) -> Float[np.ndarray, "draws kinds kinds snr"]:
-    """Over pairs of different members and both directions."""
-    members = values.shape[3]
-    others = ~np.eye(members, dtype=bool)
+    """Over pairs of different members; from one kind to another, which the other way round is another mean."""
+    others = ~np.eye(values.shape[3], dtype=bool)
     means = np.moveaxis(values, 3, 4)[..., others].mean(-1)
-    return 0.5 * np.transpose(means + means.swapaxes(-1, -2), (0, 2, 3, 1))
+    return np.transpose(means, (0, 2, 3, 1))
 
 
 def _over_pairs(networks: Sequence[LinearNetwork], of_pair: Callable[[LinearNetwork, LinearNetwork], Values]) -> Values:

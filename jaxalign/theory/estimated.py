@@ -35,7 +35,7 @@ def estimated_entropy(depth: Float[np.ndarray, "..."], n_probes: int) -> Float[n
     if n_probes > _MOST_PROBES:
         return exact
     difference = _difference(n_probes)
-    return exact + difference(np.minimum(depth, difference.x[-1]))
+    return np.asarray(exact + difference(np.minimum(depth, difference.x[-1])))
 
 
 @functools.lru_cache(maxsize=16)
