@@ -46,9 +46,9 @@ def plot_sweep(
 
     Args:
       dataset: what `run_sweep` returned.
-      theory: True for that of `predict`: at the size of the sweep for several outputs, and for one at up to 300 isotropic
-        input dimensions; otherwise the limit of many dimensions, at more sample sizes than were measured if these are
-        cheap. Or a Dataset as
+      theory: True for that of `predict`: sampled at the size of the sweep for several outputs, and for one at up to 300
+        isotropic input dimensions; otherwise the limit of many dimensions. With one output and isotropic inputs there
+        are more sample sizes than were measured. Or a Dataset as
         `predict` returns it, of the same networks and noise levels and any sample sizes. None or False draws lines
         between the points.
       metric: the measure of alignment.

@@ -41,8 +41,8 @@ a mode of its own,
 
 and the rank-based measures are sampled from this Gaussian. A hidden layer of k < C units keeps the k strongest modes.
 This limit at a fixed number C of outputs is of no use unless C is far below n SNR: corrections to linear CKA are about
-C / n, because the noise of C outputs shares the geometry of the n samples. `jaxalign.predict` draws the maps of students
-at the size of a sweep from their exact law instead, and compares them by the measures themselves.
+C / n, because the noise of C outputs shares the geometry of the n samples. `jaxalign.predict` draws the maps of
+students at the size of a sweep from their exact law instead, and compares them by the measures themselves.
 
 **Inputs with a covariance** (`effective_ridge`, `covariance_moments`). For `Ridge` and `MinNorm` and eigenvalues l_i,
 

@@ -63,7 +63,7 @@ def hidden_covariances(
 ) -> HiddenModes:
     """The variances and overlaps of the hidden modes of two students that differ by the noise of their targets.
 
-    The limit of many dimensions and samples; with several outputs the corrections are large, see the module's docstring.
+    The limit of many dimensions and samples. With several outputs the corrections are large, see the module's text.
 
         tau_j = S b_j^2 + V sigma^2,    rho_j = X b_j^2 / tau_j,
         S = ∫ f^2 dmu,    V = ∫ f^2 / s dmu / alpha,    X = S for shared inputs, (∫ f dmu)^2 for independent ones.
