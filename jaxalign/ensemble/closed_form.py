@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
+from jaxalign.ensemble.blocks import whole_tiles
 from jaxalign.ensemble.member import MemberData, Outcome, TestData, outcome, training_inputs
 from jaxalign.networks import LinearNetwork, Network
 from jaxalign.tasks import Task
@@ -51,7 +52,7 @@ def solve_member(
         return hidden, jnp.matmul(hidden, second.T, precision="highest")
 
     _, train_output = forward(inputs)
-    test_hidden, test_output = forward(test.inputs)
+    test_hidden, test_output = forward(whole_tiles(test.inputs))
     hidden = jnp.pad(test_hidden[:probes], ((0, 0), (0, network.hidden - units)))
     representations = {"hidden": hidden, task.output_layer: test_output[:probes]}
     return outcome(
@@ -59,7 +60,7 @@ def solve_member(
         train_output=train_output,
         train_targets=data.targets,
         train_weights=counts[:, 0] / data.n_train.astype(jnp.float32),
-        test_output=test_output,
+        test_output=test_output[: len(test.inputs)],
         test_targets=test.targets,
         representation=representations[layer],
         steps=0,

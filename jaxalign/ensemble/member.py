@@ -10,7 +10,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from jaxalign.ensemble.blocks import block_rows, in_blocks
+from jaxalign.ensemble.blocks import block_rows, in_blocks, whole_tiles
 from jaxalign.ensemble.descent import descend
 from jaxalign.ensemble.training import Training
 from jaxalign.networks import Network
@@ -165,13 +165,19 @@ def training_inputs(
 def evaluate_test(
     evaluate: Callable[[Array], tuple[Array, Array]], inputs: Float[Array, "test ..."], probes: int, block: int
 ) -> tuple[Float[Array, "test outputs"], Float[Array, "probes units"]]:
-    """The outputs on all held-out rows, and the representation on the first `probes`, in blocks of rows."""
+    """The outputs on all held-out rows, and the representation on the first `probes`, in blocks of rows.
+
+    Rows are computed in whole tiles, so that equal probes have equal representations wherever they stand.
+    """
+    if len(inputs) <= block:
+        output, representation = evaluate(whole_tiles(inputs, block))
+        return output[: len(inputs)], representation[:probes]
 
     def rows(start: int | Array, size: int) -> Array:
         return jax.lax.dynamic_slice_in_dim(inputs, start, size)
 
     # Only the blocks with probes in them keep the representation, which may be large.
-    head = len(inputs) if len(inputs) <= block else min(-(-probes // block) * block, len(inputs))
+    head = min(-(-probes // block) * block, len(inputs))
     output, representation = in_blocks(lambda start, size: evaluate(rows(start, size)), head, block)
     if head < len(inputs):
         rest = in_blocks(lambda start, size: evaluate(rows(head + start, size))[0], len(inputs) - head, block)

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxalign.ensemble.blocks import block_rows, in_blocks
+from jaxalign.ensemble.blocks import TILE, block_rows, in_blocks, whole_tiles
 
 ROWS = jnp.arange(22.0).reshape(11, 2)
 
@@ -36,4 +36,14 @@ def test_blocks_beyond_the_counted_rows_are_not_computed(counted, computed):
 
 
 def test_small_inputs_are_evaluated_at_once_and_images_in_blocks():
-    assert block_rows((32, 32, 3)) == 512 and block_rows((8, 8, 1)) > 20_000 and block_rows((2048, 2048)) == 16
+    assert block_rows((32, 32, 3)) == 480 and block_rows((8, 8, 1)) > 20_000 and block_rows((2048, 2048)) == 16
+
+
+@pytest.mark.parametrize("shape", [(6,), (28, 28, 1), (32, 32, 3), (224, 224, 3), (2048, 2048)])
+def test_a_block_is_made_of_whole_tiles(shape):
+    block = block_rows(shape)
+    assert block % TILE == 0 or block % 16 == 0 and block < TILE
+    for rows in {1, 5, 16, 47, 48, block - 1, block} & set(range(1, min(block, 600) + 1)):
+        padded = whole_tiles(jnp.arange(2.0 * rows).reshape(rows, 2), block)
+        assert len(padded) <= block and len(padded) % min(block, TILE) == 0
+        assert (np.asarray(padded)[rows:] == [2 * rows - 2, 2 * rows - 1]).all()
