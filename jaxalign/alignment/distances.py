@@ -1,5 +1,6 @@
 """Distances between the probes of one representation in float32, and how far they can be wrong."""
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -102,8 +103,8 @@ def distance_block(points: Points, start: Int[Array, ""], rows: int) -> Float[Ar
     """
     probes = lax.dynamic_slice_in_dim(points.rows, start, rows, axis=1)
     if points.raw.shape[2] <= DIFFERENCE_UNITS:
-        columns = [points.rows[:, :, None, unit] - probes[:, None, :, unit] for unit in range(probes.shape[2])]
-        distances = sum(column * column for column in columns)
+        differences = [points.rows[:, :, None, unit] - probes[:, None, :, unit] for unit in range(probes.shape[2])]
+        distances = functools.reduce(jnp.add, [difference * difference for difference in differences])
     else:
         probes = jnp.concatenate([-2 * probes[..., :-1], jnp.ones_like(probes[..., :1])], axis=-1)
         distances = jnp.einsum("kjd,kid->kji", points.rows, probes, precision=lax.Precision.HIGHEST)
