@@ -11,7 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxalign.alignment.forms import MATRIX_ROWS, Form, FromMatrices, FromRanks, FromStates, embed_one
-from jaxalign.alignment.ranks import Tile, choose_tile, padded_size
+from jaxalign.alignment.passes import Tile
+from jaxalign.alignment.ranks import choose_tile, padded_size
+from jaxalign.alignment.resolve import VECTOR
 
 # Counts held at once by a block of the rank kernel on a CPU, where they should stay in the cache.
 _CPU_BLOCK_COUNTS = 2**20
@@ -20,6 +22,7 @@ _TARGET_SOURCES = 64
 _PAIRS = 64
 _SHARE_OF_MEMORY = 0.5
 _FLOAT = 4
+_DOUBLE = 8
 
 
 class Family(NamedTuple):
@@ -138,11 +141,16 @@ def _bytes(family: Family, plan: Plan, n: int, widths: tuple[int, ...], permuted
         samples = plan.group * sources * family.neighbors * n
         blocks = 2 * _FLOAT * k * padded * plan.tile.rows * plan.workers
         nearest = 3 * _FLOAT * sources * family.neighbors * n * (1 + family.neighbors)
+        # What a block leaves open, and the few rows that are computed again in float64.
+        parts = -(-padded // plan.tile.part)
+        left_open = _FLOAT * parts * plan.group * sources * family.neighbors * plan.tile.rows
+        again = _DOUBLE * padded * (max(widths) + 4 * VECTOR)
         return (
             points
-            + _FLOAT * padded * (sum(widths) + k)
+            + 2 * _FLOAT * padded * (sum(widths) + k)
             + nearest
             + blocks
+            + plan.workers * (2 * left_open + again)
             + (2 if plan.workers == 1 else 4) * _FLOAT * samples
         )
     states = {d: _state_size(family, n, d) for d in set(widths)}
@@ -158,6 +166,8 @@ def _bytes(family: Family, plan: Plan, n: int, widths: tuple[int, ...], permuted
     else:
         assert isinstance(form, FromMatrices)
         working = 4 * _FLOAT * k * plan.rows * n * (2 if permuted else 1)
+        if family.neighbors:
+            working += _DOUBLE * n * (4 * plan.rows + 2 * max(widths))
     # One representation at a time is embedded, which takes a few times its state, or a few copies of it in float64.
     embedding = max(7 * max(states[d], _FLOAT * n * d) for d in states)
     return points + (2 if permuted else 1) * sum(states[d] for d in widths) + max(working, embedding)

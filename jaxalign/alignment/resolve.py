@@ -20,7 +20,7 @@ from jaxalign.alignment.passes import SEVERAL, Counts, Tile
 _SHARE, _FEWEST, _MOST = 64, 32, 1024
 
 # Probes that are computed again side by side: one vector of float64.
-_ROWS = 8
+VECTOR = 8
 
 _Carry = TypeVar("_Carry")
 
@@ -68,13 +68,13 @@ def resolve_counts(
 
     def recount(found: tuple[Array, Array], unit: Array, row: Array) -> tuple[Array, Array]:
         part, target = unit // b, unit % b
-        own = lax.dynamic_slice(nearest, (0, row), (a, _ROWS))
+        own = lax.dynamic_slice(nearest, (0, row), (a, VECTOR))
         exact = _exact_counts(points.raw, target, own, n, start + row, part, tile.part)
-        before = lax.dynamic_slice(counts.less, (part, target, 0, row), (1, 1, a, _ROWS))[0, 0].astype(jnp.int32)
+        before = lax.dynamic_slice(counts.less, (part, target, 0, row), (1, 1, a, VECTOR))[0, 0].astype(jnp.int32)
         at = (target, 0, row)
-        sums = (lax.dynamic_slice(x, at, (1, a, _ROWS)) for x in found)
+        sums = (lax.dynamic_slice(x, at, (1, a, VECTOR)) for x in found)
         # The other probes of the block have been decided before.
-        chosen = lax.dynamic_slice(several, (unit, row), (1, _ROWS))
+        chosen = lax.dynamic_slice(several, (unit, row), (1, VECTOR))
         changes = (jnp.where(chosen, x, 0)[None] for x in (exact[0] - before, exact[1] - (own // tile.part == part)))
         less, equal = (
             lax.dynamic_update_slice(x, total + change, at)
@@ -125,7 +125,7 @@ def _decide_single(
 def _exact_nearest(points: Array, target: Array, n: int, first: Array, neighbors: int) -> Int32[Array, "neighbors r"]:
     """The points of representation `target` with the smallest (exact distance, tie order) from probes `first` on."""
     m, d = points.shape[1:]
-    own = first + jnp.arange(_ROWS, dtype=jnp.int32)
+    own = first + jnp.arange(VECTOR, dtype=jnp.int32)
     order = tie_order(own.astype(jnp.uint32)[:, None], jnp.arange(m, dtype=jnp.uint32)[None])
     with jax.enable_x64(True):
         distances = _exact_rows(points, target, n, own, jnp.int32(0), m)
@@ -137,7 +137,7 @@ def _exact_nearest(points: Array, target: Array, n: int, first: Array, neighbors
             earliest = jnp.where(beyond & (distances == nearest[:, None]), order, jnp.uint32(2**32 - 1)).min(axis=1)
             return (nearest, earliest), earliest
 
-        nobody = jnp.full(_ROWS, -1.0, jnp.float64), jnp.zeros(_ROWS, jnp.uint32)
+        nobody = jnp.full(VECTOR, -1.0, jnp.float64), jnp.zeros(VECTOR, jnp.uint32)
         _, orders = lax.scan(following, nobody, length=neighbors)
     return point_of(orders, own.astype(jnp.uint32)[None]).astype(jnp.int32)
 
@@ -147,7 +147,7 @@ def _exact_counts(
 ) -> tuple[Int32[Array, "a r"], Int32[Array, "a r"]]:
     """The points of one part that are nearer than, and as near as, the neighbours of the probes from `first` on."""
     m, d = points.shape[1:]
-    own = first + jnp.arange(_ROWS, dtype=jnp.int32)
+    own = first + jnp.arange(VECTOR, dtype=jnp.int32)
     # A slice that would reach beyond the end begins earlier; the points before the part do not count.
     begin = jnp.minimum(part * size, m - min(size, m))
     index = begin + jnp.arange(min(size, m), dtype=jnp.int32)
@@ -197,13 +197,13 @@ def _entries(listed: _Listed, places: Int32[Array, "*s"]) -> tuple[Int32[Array, 
 
 
 def _decide_rows(flags: Bool[Array, "groups rows"], decide: Callable[..., _Carry], carry: _Carry) -> _Carry:
-    """Calls `decide(carry, group, row)`, which decides `_ROWS` rows from this one on, until all flagged ones are."""
+    """Calls `decide(carry, group, row)`, which decides `VECTOR` rows from this one on, until all flagged ones are."""
     groups, rows = flags.shape
-    listed = _list(jnp.any(flags.reshape(groups, rows // _ROWS, _ROWS), axis=-1))
+    listed = _list(jnp.any(flags.reshape(groups, rows // VECTOR, VECTOR), axis=-1))
 
     def following(t: Array, carry: _Carry) -> _Carry:
         group, place = _entries(listed, t)
-        return decide(carry, group, place * _ROWS)
+        return decide(carry, group, place * VECTOR)
 
     return lax.fori_loop(0, listed.total, following, carry)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxalign import summarize
-from jaxalign.alignment import METRICS, align
+from jaxalign.alignment import METRICS, DegenerateRepresentationWarning, align
 
 pytestmark = pytest.mark.slow
 
@@ -43,6 +43,25 @@ def test_p_values_are_uniform(name, p_values):
     """In quarters, whose fractions have a standard error of at most 0.02."""
     for level in (0.25, 0.5, 0.75):
         assert abs(np.mean(p_values[name] <= level) - level) <= 0.08, level
+
+
+TIED = {
+    "one-hot codes": lambda rng, k: np.eye(4 + k % 3)[rng.integers(0, 4 + k % 3, N)],
+    "binary codes": lambda rng, k: rng.integers(0, 2, (N, 6 + k % 3)),
+    "sparse ReLU": lambda rng, k: np.maximum(rng.normal(size=(N, 3 + k % 2)) - 1.0, 0),
+}
+
+
+@pytest.mark.parametrize("kind", TIED)
+def test_ties_do_not_reject(kind):
+    """Every measure of 210 pairs of independent codes, in both directions, of which most neighbours are tied."""
+    rng = np.random.default_rng(22)
+    members = [TIED[kind](rng, k) for k in range(K)]
+    with pytest.warns(DegenerateRepresentationWarning):
+        dataset = align(members, DIRECTED, null=199)
+    different = ~np.eye(K, dtype=bool)
+    rejected = {name: np.mean(dataset[f"{name}_p"].values[different] <= 0.05) for name in DIRECTED}
+    assert all(0.02 <= fraction <= 0.09 for fraction in rejected.values()), rejected
 
 
 OF_THE_MEAN = ("cce", "information_imbalance", "linear_cka", "pwcca", "linear_regression")

@@ -3,6 +3,7 @@ import inspect
 
 import alignment_oracles as oracle
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,27 +22,27 @@ def correlated(n, widths=(5, 5), seed=0, noise=0.5):
     return tuple(x.astype(np.float32) for x in views)
 
 
-def masks(x, neighbors):
-    """(N, N): whether j is among the nearest of i."""
-    mask = np.zeros((len(x), len(x)), bool)
-    np.put_along_axis(mask, oracle.nearest(x, neighbors).T, True, axis=1)
-    return mask
+def shares(x, neighbors):
+    """(N, N): the share of j in the nearest of i; points as near as the last one divide the places that are left."""
+    distances = oracle.squared_distances(x)
+    np.fill_diagonal(distances, np.inf)
+    last = np.sort(distances, axis=1)[:, neighbors - 1, None]
+    nearer, as_near = distances < last, distances == last
+    return nearer + as_near * (neighbors - nearer.sum(1, keepdims=True)) / as_near.sum(1, keepdims=True)
 
 
 def mutual_knn_oracle(a, b, neighbors):
-    return np.mean((masks(a, neighbors) & masks(b, neighbors)).sum(1) / neighbors)
+    return np.mean((shares(a, neighbors) * shares(b, neighbors)).sum(1) / neighbors)
 
 
 def cknna_oracle(a, b, neighbors):
     """The equation of Huh et al. 2024, section on alignment, with both kernels of centred columns."""
-    a, b = (np.asarray(x, np.float64) - np.mean(x, 0, dtype=np.float64) for x in (a, b))
-
-    def align(x, y):
-        alpha = masks(x, neighbors) & masks(y, neighbors)
-        p, q = x @ x.T, y @ y.T
-        return np.sum(alpha * (p - p.mean(1, keepdims=True)) * (q - q.mean(1, keepdims=True)))
-
-    return align(a, b) / np.sqrt(align(a, a) * align(b, b))
+    kernels = []
+    for x in (a, b):
+        centred = np.asarray(x, np.float64) - np.mean(x, 0, dtype=np.float64)
+        kernels.append(centred @ centred.T)
+    (p, q), (v, w) = kernels, (shares(x, neighbors) for x in (a, b))
+    return np.sum(v * w * p * q) / np.sqrt(np.sum(v * p**2) * np.sum(w * q**2))
 
 
 ORACLES = {mutual_knn: mutual_knn_oracle, cknna: cknna_oracle}
@@ -49,10 +50,6 @@ ORACLES = {mutual_knn: mutual_knn_oracle, cknna: cknna_oracle}
 
 # Every measure is compiled for few shapes, since that takes seconds: N = 101 with three neighbours, and one more.
 three = {measure: functools.partial(measure, neighbors=3) for measure in MEASURES}
-batched = {measure: jax.jit(jax.vmap(three[measure])) for measure in MEASURES}
-embed = jax.jit(lambda form, x: form.embed(x, 3), static_argnums=0)
-permute = jax.jit(lambda form, state, order: form.permute(state, order), static_argnums=0)
-compare = jax.jit(lambda form, a, b: form.compare(a, b), static_argnums=0)
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -64,12 +61,32 @@ def test_equals_the_oracle(measure, offset):
         np.testing.assert_allclose(measure(a, b, neighbors=neighbors), expected, rtol=1e-5, atol=1e-6)
 
 
+CODES = {
+    "corners of a cube": lambda rng, d: rng.integers(0, 2, (37, d)),
+    "one-hot": lambda rng, d: np.eye(d)[rng.integers(0, d, 37)],
+    "dead rows": lambda rng, d: rng.normal(size=(37, d)).clip(0) * (rng.random((37, 1)) > 0.7),
+}
+
+
 @pytest.mark.parametrize("measure", MEASURES)
-def test_ties_equal_the_oracle(measure):
-    """The corners of a cube: most distances are tied."""
+@pytest.mark.parametrize("kind", CODES)
+def test_ties_equal_the_oracle(measure, kind):
     rng = np.random.default_rng(3)
-    a, b = (rng.integers(0, 2, (37, d)).astype(np.float32) for d in (5, 8))
+    a, b = (CODES[kind](rng, d).astype(np.float32) for d in (5, 8))
     np.testing.assert_allclose(measure(a, b, neighbors=2), ORACLES[measure](a, b, 2), rtol=1e-5)
+    np.testing.assert_allclose(measure(a, a, neighbors=2), ORACLES[measure](a, a, 2), rtol=1e-5)
+
+
+def test_independent_codes_agree_by_chance():
+    """k/(N - 1) on average, also where most neighbours are tied: of one-hot codes, and of layers with dead rows."""
+    rng = np.random.default_rng(0)
+    values = []
+    for _ in range(40):
+        one_hot = np.eye(5)[rng.integers(0, 5, (2, 37))]
+        dead = rng.normal(size=(2, 37, 5)).clip(0) * (rng.random((2, 37, 1)) > 0.7)
+        values.append([mutual_knn(*pair.astype(np.float32), neighbors=2) for pair in (one_hot, dead)])
+    values = np.array(values)
+    assert np.all(np.abs(values.mean(0) - 2 / 36) < 4 * values.std(0, ddof=1) / np.sqrt(40))
 
 
 def test_rows_of_unit_length_have_the_neighbors_of_the_largest_inner_products():
@@ -87,25 +104,25 @@ def test_rows_of_unit_length_have_the_neighbors_of_the_largest_inner_products():
 
 def test_identical():
     a, _ = correlated(101)
-    assert three[mutual_knn](a, a) == 1
+    np.testing.assert_allclose(three[mutual_knn](a, a), 1, rtol=1e-6)
     np.testing.assert_allclose(three[cknna](a, a), 1, rtol=1e-6)
 
 
 def test_independent():
     """k/(N - 1); the kernels of neighbours vary, which lowers the cosine below it."""
     a, b = np.random.default_rng(5).normal(size=(2, 40, 101, 5))
-    values = np.asarray(batched[mutual_knn](a, b))
+    values = np.array([three[mutual_knn](*pair) for pair in zip(a, b, strict=True)])
     assert abs(values.mean() - 3 / 100) < 4 * values.std(ddof=1) / np.sqrt(40)
-    values = np.asarray(batched[cknna](a, b))
+    values = np.array([three[cknna](*pair) for pair in zip(a, b, strict=True)])
     assert 0 < values.mean() < 3 / 100 + 4 * values.std(ddof=1) / np.sqrt(40)
 
 
 @pytest.mark.parametrize("measure", MEASURES)
 def test_jit_and_vmap(measure):
-    pairs = [correlated(101, seed=seed) for seed in range(40)]
+    pairs = [correlated(101, seed=seed) for seed in range(4)]
     a, b = (np.stack(x) for x in zip(*pairs, strict=True))
     single = np.array([three[measure](x, y) for x, y in pairs])
-    np.testing.assert_allclose(batched[measure](a, b), single, rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(jax.vmap(three[measure]))(a, b), single, rtol=1e-5)
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -153,16 +170,25 @@ def test_range_and_oracle(seed, noise):
         assert -1 - 1e-6 <= value <= 1 + 1e-6
 
 
-@pytest.mark.parametrize(("form", "measure"), [(MUTUAL_KNN, mutual_knn), (CKNNA, cknna)])
-def test_permuted_state(form, measure):
-    a, b = correlated(101)
-    order = np.random.default_rng(4).permutation(101).astype(np.int32)
-    state, other, expected = (embed(form, x) for x in (a, b, a[order]))
-    permuted, both = (permute(form, x, order) for x in (state, other))
-    np.testing.assert_array_equal(np.sort(permuted.nearest, axis=0), np.sort(expected.nearest, axis=0))
-    np.testing.assert_allclose(compare(form, permuted, other), compare(form, expected, other), rtol=1e-4)
-    np.testing.assert_allclose(compare(form, permuted, both), three[measure](a, b), rtol=1e-5)
-    assert abs(compare(form, permuted, other) - compare(form, state, other)) > 0.1
+@pytest.mark.parametrize("form", [MUTUAL_KNN, CKNNA])
+@pytest.mark.parametrize("tied", [False, True])
+def test_permuted_state(form, tied):
+    """The matrix of the permuted probes, of which both rows and columns are permuted."""
+    a = np.eye(5, dtype=np.float32)[np.random.default_rng(5).integers(0, 5, 37)] if tied else correlated(37)[0]
+    order = np.random.default_rng(4).permutation(37).astype(np.int32)
+    everything = jnp.arange(37, dtype=jnp.int32)
+
+    @jax.jit
+    def matrices(a, order):
+        state, expected = form.embed(a, 3), form.embed(a[order], 3)
+        permuted = form.permute(state, order)
+        rows = [form.rows(x, everything) for x in (state, permuted, expected)]
+        return rows, [form.norm(x) for x in (state, permuted, expected)]
+
+    (rows, permuted, expected), norms = matrices(a, order)
+    np.testing.assert_allclose(permuted, expected, atol=1e-5)
+    np.testing.assert_allclose(permuted, np.asarray(rows)[order][:, order], atol=1e-5)
+    np.testing.assert_allclose(norms, norms[0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("measure", MEASURES)
