@@ -49,8 +49,8 @@ class FromMatrices(NamedTuple):
       embed: (points) -> state, a pytree; (points, neighbors) -> state of measures that use neighbours.
       permute: (state, order) -> the state of points[order], without the work of `embed`.
       rows: (state, indices of probes) -> those rows of the matrix, shape (len(indices), N).
-      norm: state -> a scalar, the same for permuted probes; by default the Frobenius norm. Where it is 0 the
-        value is NaN.
+      norm: state -> a scalar, the same for permuted probes, that bounds the products; by default the Frobenius norm.
+        Where it is 0 the value is NaN.
     """
 
     embed: Callable[..., PyTree]
@@ -124,11 +124,12 @@ def inner_products(
 
 def cosines(products: Float32[Array, "a b"], a: Float32[Array, " a"], b: Float32[Array, " b"]) -> Array:
     """<P, Q> / sqrt(<P, P> <Q, Q>); NaN where a matrix is zero."""
-    # Products and norms are summed in different orders, and their rounding must not show as more than identical.
-    return jnp.clip(normalized(products, jnp.sqrt(a), jnp.sqrt(b)), -1.0, 1.0)
+    return normalized(products, jnp.sqrt(a), jnp.sqrt(b))
 
 
 def normalized(products: Float32[Array, "a b"], a: Float32[Array, " a"], b: Float32[Array, " b"]) -> Array:
-    """The products divided by the norms of both; NaN where a norm is zero."""
+    """The products divided by the norms of both, which bound them; NaN where a norm is zero."""
     norms = a[:, None] * b[None, :]
-    return jnp.where(norms > 0, products / jnp.where(norms > 0, norms, 1.0), jnp.nan)
+    # Products and norms are summed in different orders, and their rounding must not show as more than identical.
+    ratios = jnp.clip(products / jnp.where(norms > 0, norms, 1.0), -1.0, 1.0)
+    return jnp.where(norms > 0, ratios, jnp.nan)
