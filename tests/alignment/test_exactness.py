@@ -22,6 +22,7 @@ def check(n, names):
     assert not wrong
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_few_probes():
     check(50, tuple(oracle.BY_NAME))
