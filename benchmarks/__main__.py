@@ -51,6 +51,7 @@ PARTS = {
     ),
     "alignment": (Run("alignment", "alignment", dadapy=True),),
     "sweep": (Run("sweep", "sweep", dadapy=True),),
+    "exactness": (Run("exactness", "exactness"),),
     "scaling": (Run("scaling", "scaling", quick=("--part", "overhead", "--seconds", "5", "--repeats", "1")),),
     "theory": (Run("theory", "theory"), Run("theory", "theory_outputs", ("--outputs",))),
     "convolution": (Run("convolution", "convolution", quick=("--width", "4", "--members", "2", "--budget", "0.3")),),
