@@ -33,11 +33,21 @@ def main() -> None:
     about["tolerance"] = str(TOLERANCE)
     reports.print_header(about)
     rows = []
-    for n in options.probes:
-        print(f"\nN = {n}", flush=True)
-        for kind in options.kinds:
-            rows.append(compare(kind, n, options.measures))
-            print(line(rows[-1]), flush=True)
+    try:
+        for n in options.probes:
+            print(f"\nN = {n}", flush=True)
+            for kind in options.kinds:
+                rows.append(compare(kind, n, options.measures))
+                print(line(rows[-1]), flush=True)
+    finally:
+        finish(rows, about, options)
+
+
+def finish(rows: list[dict], about: dict[str, str], options: argparse.Namespace) -> None:
+    """Prints and saves what there is; after an interruption it says what is missing."""
+    whole = len(options.probes) * len(options.kinds)
+    if len(rows) < whole:
+        about["interrupted"] = f"{whole - len(rows)} of {whole} rows are missing"
     print("\n" + reports.table(columns(options.measures), rows))
     print_times(rows, options.measures)
     reports.save(options.out, about, rows)
