@@ -33,24 +33,17 @@ def main() -> None:
     about["tolerance"] = str(TOLERANCE)
     reports.print_header(about)
     rows = []
-    try:
-        for n in options.probes:
-            print(f"\nN = {n}", flush=True)
-            for kind in options.kinds:
-                rows.append(compare(kind, n, options.measures))
-                print(line(rows[-1]), flush=True)
-    finally:
-        finish(rows, about, options)
-
-
-def finish(rows: list[dict], about: dict[str, str], options: argparse.Namespace) -> None:
-    """Prints and saves what there is; after an interruption it says what is missing."""
     whole = len(options.probes) * len(options.kinds)
-    if len(rows) < whole:
-        about["interrupted"] = f"{whole - len(rows)} of {whole} rows are missing"
+    for n in options.probes:
+        print(f"\nN = {n}", flush=True)
+        for kind in options.kinds:
+            rows.append(compare(kind, n, options.measures))
+            print(line(rows[-1]), flush=True)
+            # An interruption leaves what there is, and the file says what is missing.
+            missing = {"missing": f"{whole - len(rows)} of {whole} rows"} if len(rows) < whole else {}
+            reports.save(options.out, about | missing, rows)
     print("\n" + reports.table(columns(options.measures), rows))
     print_times(rows, options.measures)
-    reports.save(options.out, about, rows)
 
 
 def parse() -> argparse.Namespace:

@@ -128,7 +128,7 @@ def _clusters() -> Iterator[Case]:
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(10, 10))[rng.integers(0, 10, 500)]
     w, e = rng.normal(size=(2, 500, 10))
-    a, b = (np.float32(centres + 1e-4 * x) for x in (w, w + 0.5 * e))
+    a, b = ((centres + 1e-4 * x).astype(np.float32) for x in (w, w + 0.5 * e))
     found = all_pairs([a, b], ("cce", "information_imbalance"))
     entropy, imbalance = (float(found[name][0, 1]) for name in ("cce", "information_imbalance"))
     yield ("CCE, clusters of spread 1e-4", entropy, _entropy(a, b), 1e-4, "float64")
@@ -156,7 +156,7 @@ def _softmax() -> Iterator[Case]:
     yield ("mutual 10-NN, softmax of margin 30", float(mutual_knn(a, b)), expected, 1e-6, "float64")
     upper = np.triu_indices(n, 1)
     ranks = [_mean_ranks(np.sqrt(_squared_distances(x)[upper]).astype(np.float32)) for x in (a, b)]
-    expected = float(np.corrcoef(*ranks)[0, 1])
+    expected = float(np.corrcoef(np.stack(ranks))[0, 1])
     yield ("RSA, softmax of margin 30", float(rsa(a, b)), expected, 1e-4, "float64")
 
 
