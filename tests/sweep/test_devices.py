@@ -20,11 +20,12 @@ from jaxalign.sweep.units import replicates_at_once
 RTOL, ATOL = 1e-4, 1e-6
 # Two probes at nearly equal distances may change places: one of 200 ranks moves the entropy by about this much.
 RANK_ATOL = 0.03
-TIMEOUT = 240
+TIMEOUT = 600
 ROOT = Path(__file__).parents[2]
 _SAME = [(i, where) for where in ("eight", "four", "two") for i in (ON_FOUR if where == "four" else range(len(SWEEPS)))]
 
-pytestmark = pytest.mark.slow
+# The processes of the fixture share the cores with whatever else is tested.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def start(command, devices):
@@ -101,6 +102,18 @@ def test_identical_members_stay_identical_to_the_bit(folder, where):
     pairs = clean[:, ~np.eye(3, dtype=bool)]
     # Where probes are tied, as by units that are silent, identical networks are above the floor, but all alike.
     assert (pairs == pairs[:, :1]).all() and (pairs[0] == np.float32(-np.log(199))).all()
+
+
+@pytest.mark.parametrize("where", [None, "eight-0", "four-0", "two-0-process-leader"])
+def test_ties_of_silent_units_do_not_hang_on_the_last_bit(folder, alone, where):
+    """89 of 200 probes have the logits of silent units, and a 90th lies near: its distance is 1.4e-4 of the median.
+
+    The value is that of float64 differences of the representations. Training rounds differently on other devices, which
+    leaves these ranks as they are.
+    """
+    found = alone[0] if where is None else loaded(folder / f"{where}.npz")
+    tied = np.asarray(found["cce"]).reshape(3, 2, 2, 3, 3)[2, 0, 1][~np.eye(3, dtype=bool)]
+    np.testing.assert_allclose(tied, -2.580862, atol=1e-5)
 
 
 def test_replicates_lie_side_by_side_where_devices_would_be_idle():
