@@ -17,7 +17,7 @@ _STATIC = {"form", "neighbors", "squared", "correlation", "family", "plan", "blo
 @functools.cache
 def program(function: Callable) -> Any:
     """The function compiled for this device; arguments of these names are static: "form", "family", "plan", ..."""
-    return jax.jit(function, static_argnames=_static(function), compiler_options=_options())
+    return jax.jit(_narrow(function), static_argnames=_static(function), compiler_options=_options())
 
 
 def run(function: Callable, *args: Any) -> Any:
@@ -29,7 +29,18 @@ def run(function: Callable, *args: Any) -> Any:
 
 @functools.cache
 def _part(function: Callable) -> Any:
-    return jax.jit(function, static_argnames=_static(function))
+    return jax.jit(_narrow(function), static_argnames=_static(function))
+
+
+def _narrow(function: Callable) -> Callable:
+    """The function traced with 64-bit types disabled, whatever the caller has set."""
+
+    @functools.wraps(function)
+    def narrow(*args: Any) -> Any:
+        with jax.enable_x64(False):
+            return function(*args)
+
+    return narrow
 
 
 def _static(function: Callable) -> tuple[str, ...]:
