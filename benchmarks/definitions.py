@@ -177,10 +177,10 @@ def _gaussian(x: Points) -> Rows:
     return lambda rows: np.exp(squared_distances(x, rows) / (-2 * median))
 
 
-def _of_pairs(x: Points, dtype: type = np.float64) -> np.ndarray:
+def _of_pairs(x: Points) -> np.ndarray:
     """The squared distances of the pairs i < j, row by row."""
     n = len(x)
-    found = np.empty(n * (n - 1) // 2, dtype)
+    found = np.empty(n * (n - 1) // 2)
     filled = 0
     for rows in blocks(n):
         block = squared_distances(x, rows)
@@ -211,12 +211,12 @@ def _kernel_cosine(kernels: list[Rows], n: int, *, debiased: bool) -> float:
 
 
 def dissimilarity_measures(a: Points, b: Points) -> dict[str, float]:
-    """Correlations of distances; for the ranks, distances rounded to float32, so that rounding breaks no tie."""
+    """Correlations of distances, and of their ranks; `align` takes the ranks of squares rounded to float32."""
     correlations = {}
     vectors = [np.sqrt(_of_pairs(_scaled(x))) for x in (a, b)]
     correlations["rsa_pearson"] = _correlation(*vectors)
     for i in range(2):
-        vectors[i] = scipy.stats.rankdata(vectors[i].astype(np.float32))
+        vectors[i] = scipy.stats.rankdata(vectors[i])
     return {"rsa": _correlation(*vectors), **correlations}
 
 

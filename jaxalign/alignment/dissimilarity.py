@@ -32,7 +32,8 @@ def rsa(a: ArrayLike, b: ArrayLike, *, correlation: str = "spearman", distance: 
     have the mean of their ranks).
 
     Distances are as accurate as the float32 values hold them, also where probes lie much nearer to each other than to
-    the others. Spearman's ranks are those of the exact distances rounded to float32.
+    the others. Spearman's ranks are those of the exact squared distances rounded to float32:
+    distances that differ by less than about 1e-7 of themselves may be tied.
 
     Args:
       a: representation A, shape (N, D_a): one row per probe. Computed in float32.
