@@ -5,7 +5,6 @@ near each other and far from the centre. So a block of rows is computed from pro
 that leaves one of its distances fewer than 14 of 24 digits; and from differences, if that too is not enough.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -68,15 +67,23 @@ def robust_centre(points: Float32[Array, "n d"]) -> Float32[Array, " d"]:
     return jnp.sort(points[some], axis=0)[len(some) // 2]
 
 
-def squared_distances(
-    cloud: Cloud, indices: Int32[Array, " rows"], *, rounded: bool = False
-) -> Float32[Array, "rows n"]:
+@jax.custom_batching.sequential_vmap  # batched, both sides of a condition would be computed
+def squared_distances(cloud: Cloud, indices: Int32[Array, " rows"]) -> Float32[Array, "rows n"]:
     """Rows of the matrix of squared distances; exactly zero between duplicates, and only there.
 
-    With `rounded` they are the exact ones rounded to float32, so that equal distances are tied; otherwise they are
-    accurate to 2^-14, and to 2^-21 where they are not small beside the norms.
+    They are accurate to 2^-14, and to 2^-21 where they are not small beside the norms.
     """
-    return (_rounded_rows if rounded else _accurate_rows)(cloud, indices)
+    same = cloud.twins[indices][:, None] == cloud.twins[None]
+    if cloud.points.shape[1] <= _FEW_COLUMNS:
+        # Float32 holds differences to half a unit in the last place.
+        columns = cloud.points.T
+        rows = sum((column[indices][:, None] - column[None]) ** 2 for column in columns)
+        return jnp.where(same, 0.0, rows)
+    centred = cloud.points - cloud.centre[None]
+    norms = cloud.norms[indices][:, None] + cloud.norms[None]
+    rows = norms - 2 * jnp.matmul(centred[indices], centred.T, precision=lax.Precision.HIGHEST)
+    wrong = jnp.any((rows < _RATIO * norms) & ~same)
+    return jnp.where(same, 0.0, lax.cond(wrong, lambda: _double(cloud, indices, same), lambda: rows))
 
 
 def some_squared_distances(cloud: Cloud) -> Float32[Array, " m"]:
@@ -100,29 +107,6 @@ def _twins(points: Float32[Array, "n d"]) -> Int32[Array, " n"]:
     return jnp.zeros(n, jnp.int32).at[order].set(order[first])
 
 
-def _accurate(cloud: Cloud, indices: Int32[Array, " rows"]) -> Float32[Array, "rows n"]:
-    same = _same(cloud, indices)
-    if cloud.points.shape[1] <= _FEW_COLUMNS:
-        # Float32 holds differences to half a unit in the last place.
-        columns = cloud.points.T
-        rows = sum((column[indices][:, None] - column[None]) ** 2 for column in columns)
-        return jnp.where(same, 0.0, rows)
-    centred = cloud.points - cloud.centre[None]
-    norms = cloud.norms[indices][:, None] + cloud.norms[None]
-    rows = norms - 2 * jnp.matmul(centred[indices], centred.T, precision=lax.Precision.HIGHEST)
-    wrong = jnp.any((rows < _RATIO * norms) & ~same)
-    return jnp.where(same, 0.0, lax.cond(wrong, lambda: _double(cloud, indices, same), lambda: rows))
-
-
-def _rounded(cloud: Cloud, indices: Int32[Array, " rows"]) -> Float32[Array, "rows n"]:
-    same = _same(cloud, indices)
-    return jnp.where(same, 0.0, _double(cloud, indices, same))
-
-
-def _same(cloud: Cloud, indices: Int32[Array, " rows"]) -> Bool[Array, "rows n"]:
-    return cloud.twins[indices][:, None] == cloud.twins[None]
-
-
 def _double(cloud: Cloud, indices: Int32[Array, " rows"], same: Bool[Array, "rows n"]) -> Float32[Array, "rows n"]:
     """By products in float64, or by differences if one of the distances needs them."""
 
@@ -130,20 +114,9 @@ def _double(cloud: Cloud, indices: Int32[Array, " rows"], same: Bool[Array, "row
         return exact_distances(cloud.points, cloud.points[indices]).T
 
     with jax.enable_x64(True):
-        if cloud.points.shape[1] <= _FEW_COLUMNS:
-            return by_differences().astype(jnp.float32)
         centred = cloud.points.astype(jnp.float64) - cloud.centre.astype(jnp.float64)[None]
         squares = jnp.sum(centred * centred, axis=1)
         norms = squares[indices][:, None] + squares[None]
         rows = norms - 2 * (centred[indices] @ centred.T)
         wrong = jnp.any((rows < _RATIO_DOUBLE * norms) & ~same)
         return lax.cond(wrong, by_differences, lambda: rows).astype(jnp.float32)
-
-
-def _one_at_a_time(rows: Callable) -> Callable:
-    """Under `vmap` both sides of a condition would be computed, and float64 cannot be batched."""
-    return jax.custom_batching.sequential_vmap(rows)
-
-
-_accurate_rows = _one_at_a_time(_accurate)
-_rounded_rows = _one_at_a_time(_rounded)

@@ -5,13 +5,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float32, Int32
+from jaxtyping import Array, Float32, Float64, Int32
 from numpy.typing import ArrayLike
 
 from jaxalign import checks
 from jaxalign.alignment import inputs, sums
 from jaxalign.alignment.clouds import Cloud, make_cloud, permute_cloud, squared_distances
 from jaxalign.alignment.distances import power_of_two_below
+from jaxalign.alignment.exact import exact_distances
 from jaxalign.alignment.forms import FromMatrices, measure
 from jaxalign.alignment.median import over_rows
 
@@ -32,8 +33,7 @@ def rsa(a: ArrayLike, b: ArrayLike, *, correlation: str = "spearman", distance: 
     have the mean of their ranks).
 
     Distances are as accurate as the float32 values hold them, also where probes lie much nearer to each other than to
-    the others. Spearman's ranks are those of the exact squared distances rounded to float32:
-    distances that differ by less than about 1e-7 of themselves may be tied.
+    the others. Spearman's ranks are those of the distances in float64.
 
     Args:
       a: representation A, shape (N, D_a): one row per probe. Computed in float32.
@@ -137,11 +137,12 @@ def _embed_ranks(points: Float32[Array, "n d"]) -> _CentredRanks:
     n = len(points)
     if n > _MAX_PROBES:
         checks.reject("representations", f"at most {_MAX_PROBES} probes (rows) for Spearman's correlation", n)
-    cloud = make_cloud(points)
-    (distances,) = over_rows(lambda i: (squared_distances(cloud, i, rounded=True),), n)
+    points = make_cloud(points).points
     pairs = jnp.arange(n * (n - 1) // 2, dtype=jnp.int32)
     first, second = pairs % n, (pairs % n + pairs // n + 1) % n
-    ranks = _centred_ranks(distances[first, second])
+    with jax.enable_x64(True):
+        (distances,) = over_rows(lambda i: (exact_distances(points[i], points),), n)
+        ranks = _centred_ranks(distances[first, second])
 
     i, j = jnp.arange(n, dtype=jnp.int32)[:, None], jnp.arange(n, dtype=jnp.int32)[None, :]
     low, high = jnp.minimum(i, j), jnp.maximum(i, j)
@@ -151,14 +152,14 @@ def _embed_ranks(points: Float32[Array, "n d"]) -> _CentredRanks:
     return _CentredRanks(jnp.where(step == 0, 0.0, ranks[jnp.maximum(entry, 0)]))
 
 
-def _centred_ranks(values: Float32[Array, " m"]) -> Float32[Array, " m"]:
+def _centred_ranks(values: Float64[Array, " m"]) -> Float32[Array, " m"]:
     """(rank - mean rank)/m of nonnegative values, tied ones sharing the mean of their ranks; 0 if all are the same.
 
     The same up to rounding.
     """
     m = len(values)
     # Nonnegative floats are ordered as their bits, and integers are sorted faster.
-    bits = lax.bitcast_convert_type(values, jnp.int32)
+    bits = lax.bitcast_convert_type(values, jnp.int64)
     (ordered,) = lax.sort((bits,), num_keys=1, is_stable=False)
     place = jnp.arange(m, dtype=jnp.int32)
     new = ordered[1:] != ordered[:-1]
@@ -166,10 +167,10 @@ def _centred_ranks(values: Float32[Array, " m"]) -> Float32[Array, " m"]:
     first = lax.cummax(jnp.where(jnp.concatenate([edge, new]), place, 0))
     last = lax.cummin(jnp.where(jnp.concatenate([new, edge]), place, m - 1), reverse=True)
     # Twice the centred rank is an integer, which float32 holds exactly up to N = 4096.
-    centred = (first - (m - 1 - last)).astype(jnp.float32) / (2.0 * m)
+    centred = (first - (m - 1 - last)).astype(jnp.float32) / jnp.float32(2 * m)
     ranks = centred[jnp.searchsorted(ordered, bits, method="scan")]
-    low, high = (lax.bitcast_convert_type(ordered[i], jnp.float32) for i in (0, -1))
-    return jnp.where(high - low <= _ROUNDING * high, 0.0, ranks)
+    low, high = (lax.bitcast_convert_type(ordered[i], jnp.float64) for i in (0, -1))
+    return jnp.where(high - low <= _ROUNDING * high, jnp.float32(0), ranks)
 
 
 def _permute_ranks(state: _CentredRanks, order: Int32[Array, " n"]) -> _CentredRanks:

@@ -285,8 +285,7 @@ def rsa(a, b, pearson=False):
     for x in (a, b):
         d = pair_distances(x)
         if not pearson:
-            # Distances that differ by rounding are tied.
-            d = scipy.stats.rankdata(np.float32(d / d.max()) if d.max() > 0 else d)
+            d = scipy.stats.rankdata(d)
         d = d - d.mean()
         vectors.append(d / np.linalg.norm(d))
     return vectors[0] @ vectors[1]

@@ -33,34 +33,24 @@ CASES = {
 @jax.jit
 def rows(points):
     cloud, indices = clouds.make_cloud(points), jnp.arange(ROWS, dtype=jnp.int32)
-    return clouds.squared_distances(cloud, indices), clouds.squared_distances(cloud, indices, rounded=True)
+    return clouds.squared_distances(cloud, indices)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_distances_are_those_of_float64(case):
     x = CASES[case].astype(np.float32)
     expected = oracle.distance_rows(oracle.spread_of(x), slice(0, ROWS))
-    accurate, rounded = (np.asarray(found, np.float64) for found in rows(x))
+    found = np.asarray(rows(x), np.float64)
     apart = expected > 0
-    for found, tolerance in ((accurate, 2.0**-14), (rounded, 2.0**-22)):
-        assert np.array_equal(found > 0, apart)
-        ratios = found[apart] / expected[apart]
-        # The scale is a power of two times that of `spread_of`.
-        scale = np.median(ratios)
-        np.testing.assert_allclose(ratios, scale, rtol=tolerance)
-
-
-def test_equal_distances_are_tied():
-    """Of codes of 12 units, off the grid of powers of two, in the order of any of them."""
-    x = (0.1 * (RNG.random((N, 12)) < 0.5)).astype(np.float32)
-    _, rounded = rows(x)
-    assert len(np.unique(rounded)) == len(np.unique(oracle.distance_rows(x > 0, slice(0, ROWS))))
+    assert np.array_equal(found > 0, apart)
+    ratios = found[apart] / expected[apart]
+    # The scale is a power of two times that of `spread_of`.
+    np.testing.assert_allclose(ratios, np.median(ratios), rtol=2.0**-14)
 
 
 def test_a_batch_is_computed_one_by_one():
     x = np.stack([NORMAL, NORMAL[LABELS] + 1e-6 * NORMAL]).astype(np.float32)
-    for together, *alone in zip(jax.jit(jax.vmap(rows))(x), *(rows(points) for points in x), strict=True):
-        np.testing.assert_allclose(together, np.stack(alone), rtol=2.0**-14)
+    np.testing.assert_allclose(jax.jit(jax.vmap(rows))(x), np.stack([rows(points) for points in x]), rtol=2.0**-14)
 
 
 def test_permuting_a_cloud_is_permuting_the_points():
