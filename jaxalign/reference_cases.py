@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import jax
 import numpy as np
+import scipy.stats
 
 from jaxalign import theory
 from jaxalign.alignment import (
@@ -16,6 +17,7 @@ from jaxalign.alignment import (
     mutual_knn,
     procrustes,
     rbf_cka,
+    rsa,
 )
 from jaxalign.alignment.copula import log_bin_edges
 from jaxalign.alignment.exact import exact_distances
@@ -153,6 +155,9 @@ def _softmax() -> Iterator[Case]:
     a, b = (_probabilities(margins + x) for x in (w, w + 0.5 * e))
     expected = np.sum(_shares(a) * _shares(b)) / (10 * n)
     yield ("mutual 10-NN, softmax of margin 30", float(mutual_knn(a, b)), expected, 1e-6, "float64")
+    pairs = np.triu_indices(n, 1)
+    expected = float(np.corrcoef([scipy.stats.rankdata(_squared_distances(x)[pairs]) for x in (a, b)])[0, 1])
+    yield ("RSA, softmax of margin 30", float(rsa(a, b)), expected, 1e-5, "float64")
 
 
 def _ties() -> Iterator[Case]:

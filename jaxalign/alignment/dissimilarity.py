@@ -170,7 +170,7 @@ def _centred_ranks(values: Float64[Array, " m"]) -> Float32[Array, " m"]:
     centred = (first - (m - 1 - last)).astype(jnp.float32) / jnp.float32(2 * m)
     ranks = centred[jnp.searchsorted(ordered, bits, method="scan")]
     low, high = (lax.bitcast_convert_type(ordered[i], jnp.float64) for i in (0, -1))
-    return jnp.where(high - low <= _ROUNDING * high, jnp.float32(0), ranks)
+    return jnp.where(high - low <= 2 * _ROUNDING * high, jnp.float32(0), ranks)
 
 
 def _permute_ranks(state: _CentredRanks, order: Int32[Array, " n"]) -> _CentredRanks:
