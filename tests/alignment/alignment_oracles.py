@@ -258,7 +258,9 @@ def linear_cka(a, b, debiased=False):
 def rbf_cka(a, b, debiased=False, bandwidth=1.0):
     kernels = []
     for x in map(spread_of, (a, b)):
-        everything = np.concatenate([np.float64(distance_rows(x, rows)).ravel() for rows in row_blocks(len(x))])
+        everything = np.empty((len(x), len(x)))
+        for rows in row_blocks(len(x)):
+            everything[rows] = distance_rows(x, rows)
         median = np.median(everything, overwrite_input=True)
         del everything
         kernels.append(lambda rows, x=x, m=median: np.exp(-distance_rows(x, rows) / (2 * m * bandwidth**2)))
@@ -268,16 +270,14 @@ def rbf_cka(a, b, debiased=False, bandwidth=1.0):
 def pair_distances(x):
     """The distances i < j."""
     x = spread_of(x)
-    n = len(x)
-    return np.concatenate(
-        [np.sqrt(distance_rows(x, slice(i, i + 1))[0, i + 1 :]) for i in range(n)]
-        if n < 2000
-        else [
-            np.sqrt(block[np.arange(n)[None] > np.arange(rows.start, rows.stop)[:, None]])
-            for rows in row_blocks(n)
-            for block in [distance_rows(x, rows)]
-        ]
-    )
+    n, filled = len(x), 0
+    distances = np.empty(n * (n - 1) // 2)
+    for rows in row_blocks(n):
+        later = np.arange(n)[None] > np.arange(rows.start, rows.stop)[:, None]
+        block = np.sqrt(distance_rows(x, rows)[later])
+        distances[filled : filled + len(block)] = block
+        filled += len(block)
+    return distances
 
 
 def rsa(a, b, pearson=False):
