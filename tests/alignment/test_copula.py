@@ -152,7 +152,7 @@ def test_any_real_dtype(dtype):
 
 def test_values_that_are_not_finite_give_nan():
     x = np.random.default_rng(0).normal(size=(20, 3))
-    for bad in (np.nan, np.inf, -np.inf, 1e300):
+    for bad in (np.nan, np.inf, -np.inf):
         y = x.copy()
         y[3, 1] = bad
         assert np.isnan(cce(x, y)) and np.isnan(cce(y, x))
