@@ -41,11 +41,20 @@ def browser():
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def reports(solved, digits, tmp_path_factory):
+    """The report of each sweep, written once: it takes seconds to draw."""
+    folder = tmp_path_factory.mktemp("reports")
+    paths = {name: folder / f"{name}.html" for name in ("solved", "digits")}
+    for dataset, path in zip((solved, digits), paths.values(), strict=True):
+        write_report(dataset, path)
+    return paths
+
+
 @pytest.fixture(params=["solved", "digits"])
-def opened(request, browser, tmp_path_factory):
+def opened(request, browser, reports):
     """A page of the report, and what went wrong while it was opened."""
-    path = tmp_path_factory.mktemp(request.param) / "report.html"
-    write_report(request.getfixturevalue(request.param), path)
+    path = reports[request.param]
     context = browser.new_context(offline=True, viewport={"width": 1280, "height": 900})
     page = context.new_page()
     wrong = []
