@@ -97,7 +97,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path, monkeypatch, capsy
     monkeypatch.chdir(tmp_path)
     tiny = ["--noise", "0.2", "--n-train", "20", "30", "--members", "2", "--steps", "5", "--probes", "30"]
     assert cli.main(["sweep", "quickstart", *tiny, "--dry-run"]) == 0
-    assert "4 networks to train in 2 of 2 cells" in capsys.readouterr().out
+    assert "8 networks to train in 4 of 4 cells" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
 
