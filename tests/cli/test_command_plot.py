@@ -86,7 +86,7 @@ def test_options_change_what_is_drawn(swept, folder, capsys, kind, options):
         (["--kind", "matrix", "--noise", "0.3"], "noise must be one of 0.2, 0.4, got 0.3"),
         (["--kind", "ranks", "--noise", "0.3"], "noise must be one of 0.2, 0.4, got 0.3"),
         (["--kind", "ranks", "--n-train", "30"], "n_train must be one of 20, 60, got 30"),
-        (["--kind", "ranks", "--replicate", "1"], "replicate must be one of 0, got 1"),
+        (["--kind", "ranks", "--replicate", "2"], "replicate must be one of 0, 1, got 2"),
         (["--kind", "spectrum", "--network", "MLP"], "network must be one of MLP(hidden=3, activation='relu'), "),
     ],
 )
